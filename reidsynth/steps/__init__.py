@@ -1,0 +1,1 @@
+"""Transformations that make one table each; each registers by one line in STEPS."""

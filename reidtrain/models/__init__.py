@@ -1,0 +1,1 @@
+"""The models; each registers by one line in MODELS."""
