@@ -1,1 +1,92 @@
 """Readers of data sets as their owners ship them; each registers by one line in SOURCES."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+
+from reidsynth import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from reidsynth.policy import Policy
+    from reidsynth.schema import Content, Record, TableSpec
+
+SOURCES: dict[str, str] = {
+    "cuhk-pedes": "reidsynth.sources.cuhk_pedes:CuhkPedes",
+    "demo": "reidsynth.sources.demo:Demo",
+    "folder": "reidsynth.sources.folder:Folder",
+    "market1501": "reidsynth.sources.market1501:Market1501",
+}
+
+
+class Source(Protocol):
+    """A reader of one data set; a pydantic dataclass whose fields are its parameters.
+
+    `records` lists cheaply, `read` opens one row. A reader drops nothing in silence: what the data set's own rules
+    leave out is counted by `dropped`, a row that cannot be read stays with its reason.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    policy: ClassVar[Policy]
+
+    def dataset(self) -> str:
+        """Value of the captures' `dataset` column, and first part of every sample_id."""
+        ...
+
+    def tables(self) -> tuple[TableSpec, ...]:
+        """Tables it fills besides captures; `rgb` always."""
+        ...
+
+    def splits(self) -> tuple[str, ...]:
+        """Splits that hold rows, the data set's own names."""
+        ...
+
+    def records(self, split: str) -> Iterable[Record]:
+        """Rows of a split, in sample_id order, unique.
+
+        Raises:
+            UserError: the folder is not what the data set's owners ship.
+        """
+        ...
+
+    def read(self, record: Record) -> Content:
+        """Bytes and texts of one row; never raises for a bad row, but says why in `errors`."""
+        ...
+
+    def stamp(self, record: Record) -> str:
+        """What changes when the row's file changes (size and modification time), without reading it; "" if drawn."""
+        ...
+
+
+def source_class(name: str) -> type[Source]:
+    """Class of a registered source.
+
+    Raises:
+        UserError: the name is not registered.
+    """
+    if name not in SOURCES:
+        raise registry.unknown("source", name, SOURCES, "reidsynth sources")
+    return cast("type[Source]", registry.locate(SOURCES[name]))
+
+
+def build_source(name: str, params: Mapping[str, Any]) -> Source:
+    """Build a source from its name and parameters.
+
+    Raises:
+        UserError: unknown name (the valid ones are listed), or wrong parameters (all of them at once).
+    """
+    return cast("Source", registry.construct(source_class(name), f"source {name!r}", params))
+
+
+def dropped(source: Source) -> dict[str, int]:
+    """Reason -> number of files that the data set's own rules leave out; {} for sources that leave out nothing."""
+    count = getattr(source, "dropped", None)
+    return dict(count()) if count is not None else {}
+
+
+def pid_names(source: Source) -> dict[int, str]:
+    """Person number -> the data set's own name of the person, where names are not numbers; else {}."""
+    names = getattr(source, "pid_names", None)
+    return dict(names()) if names is not None else {}

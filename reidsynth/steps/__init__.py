@@ -1,1 +1,97 @@
 """Transformations that make one table each; each registers by one line in STEPS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+
+from reidsynth import registry
+from reidsynth.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from reidsynth.schema import Made, Sample, TableSpec
+
+STEPS: dict[str, dict[str, str]] = {
+    "remove-background": {"grabcut": "reidsynth.steps.background:GrabCut"},
+    "build-sketch": {"lineart-standard": "reidsynth.steps.lineart:LineartStandard"},
+    "build-ir": {"channel-augmentation": "reidsynth.steps.channel_augmentation:ChannelAugmentation"},
+    "caption": {"template": "reidsynth.steps.captions.template:Template"},
+}
+
+
+class Step(Protocol):
+    """Makes one table from others; a pydantic dataclass whose fields are its parameters.
+
+    The runner decodes inputs, leaves out rows whose input is absent or unreadable, sorts by size, calls `process`,
+    encodes, judges and writes. A step never touches files.
+    """
+
+    name: ClassVar[str]
+    method: ClassVar[str]
+    version: ClassVar[int]
+
+    def output(self) -> TableSpec:
+        """Table that it makes."""
+        ...
+
+    def inputs(self, tables: Collection[str]) -> tuple[str, ...]:
+        """Tables that it reads, out of those available.
+
+        Raises:
+            UserError: one that it needs is not there.
+        """
+        ...
+
+    def parameters(self) -> dict[str, Any]:
+        """Everything that changes the output, for the content key and `manifest.json`."""
+        ...
+
+    def weights(self) -> dict[str, str]:
+        """File -> sha256 of the weights in use; {} without weights."""
+        ...
+
+    def process(self, samples: Sequence[Sample]) -> list[Made]:
+        """Make one output per sample, in the same order; what comes out never depends on the batch."""
+        ...
+
+
+def step_class(step: str, method: str) -> type[Step]:
+    """Class of a registered step and method.
+
+    Raises:
+        UserError: step or method is not registered.
+    """
+    if step not in STEPS:
+        raise registry.unknown("step", step, STEPS, "reidsynth steps")
+    if method not in STEPS[step]:
+        raise registry.unknown(f"method of step {step!r}:", method, STEPS[step], f"reidsynth {step} --help")
+    return cast("type[Step]", registry.locate(STEPS[step][method]))
+
+
+def build_step(step: str, method: str, params: Mapping[str, Any]) -> Step:
+    """Build a step from its name, method and parameters.
+
+    Raises:
+        UserError: unknown step or method (the valid ones are listed), or wrong parameters (all of them at once).
+    """
+    label = f"step {step!r}, method {method!r}"
+    return cast("Step", registry.construct(step_class(step, method), label, params))
+
+
+def require(step: str, wanted: str, present: bool, tables: Collection[str], remedy: str) -> None:
+    """Check that a table is there before the first row.
+
+    Args:
+        step: who needs it.
+        wanted: the table, or the alternatives, in words.
+        present: whether it is there.
+        tables: what is there.
+        remedy: what to do.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not present:
+        there = ", ".join(sorted(tables)) or "none"
+        raise UserError(f"step {step!r} needs {wanted}, which this manifest lacks (tables there: {there}); {remedy}")

@@ -1,0 +1,195 @@
+"""Judges what a source read or a step made; a failed row stays, with the verdict, the reason and the scores.
+
+Scores are taken from raw outputs, before anything rescales them, and have a fixed set of names per modality, so that
+they fit one column. A score that cannot be known (the confidence of a hand-made mask) is None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from reidsynth.schema import Text
+
+SCORES: dict[str, tuple[str, ...]] = {
+    "rgb": ("mean", "std"),
+    "mask": ("area", "confidence", "border", "largest"),
+    "sketch": ("ink", "std"),
+    "ir": ("range", "std"),
+    "text": ("words", "captions"),
+}
+
+Scores = dict[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Where a gate closes; shares are fractions of the image.
+
+    Args:
+        rgb_std: a photograph whose grey values vary less shows nothing.
+        mask_area_min: a mask that covers less is empty.
+        mask_area_max: a mask that covers more kept the background.
+        mask_confidence: mean certainty |2 p - 1| of the raw probabilities, 0 (undecided) to 1.
+        sketch_ink_min: mean darkness below which a sketch is blank.
+        sketch_ink_max: mean darkness above which it is a black page.
+        ir_range: spread of the grey values between the 1st and 99th percentile, of 255.
+        ir_std: standard deviation of the grey values, of 255.
+        text_words: words of the shortest caption.
+    """
+
+    rgb_std: float = 1.0
+    mask_area_min: float = 0.03
+    mask_area_max: float = 0.97
+    mask_confidence: float = 0.2
+    sketch_ink_min: float = 0.002
+    sketch_ink_max: float = 0.6
+    ir_range: float = 8.0
+    ir_std: float = 2.0
+    text_words: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a gate found.
+
+    Args:
+        verdict: `pass` or `fail`.
+        reason: why it failed, in a few words; None if it passed.
+        scores: SCORES[modality] -> value.
+    """
+
+    verdict: str
+    reason: str | None = None
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+
+
+DEFAULT = Thresholds()
+
+
+def judge(
+    modality: str,
+    made: np.ndarray | Text,
+    photo: np.ndarray | None = None,
+    extra_scores: Mapping[str, float] | None = None,
+    thresholds: Thresholds = DEFAULT,
+) -> Verdict:
+    """Judge one output.
+
+    Args:
+        modality: key of SCORES.
+        made: uint8 image (H, W) or (H, W, 3), or the captions.
+        photo: the photograph (H, W, 3) it was made from; its size must be the output's.
+        extra_scores: raw scores that a step measured itself; they win over those measured here.
+        thresholds: where the gates close.
+
+    Returns:
+        The verdict with every score of the modality.
+    """
+    measure, check = _GATES[modality]
+    scores: Scores = dict.fromkeys(SCORES[modality])
+    scores.update(measure(made))
+    scores.update({name: value for name, value in (extra_scores or {}).items() if name in scores})
+    scores = {name: value if value is not None and math.isfinite(value) else None for name, value in scores.items()}
+    reason = _wrong_size(made, photo) or check(scores, thresholds)
+    return Verdict("fail" if reason else "pass", reason, scores)
+
+
+def _wrong_size(made: np.ndarray | Text, photo: np.ndarray | None) -> str | None:
+    if photo is None or isinstance(made, Text) or made.shape[:2] == photo.shape[:2]:
+        return None
+    return f"size {made.shape[1]}x{made.shape[0]} differs from the photograph's {photo.shape[1]}x{photo.shape[0]}"
+
+
+def _grey(image: np.ndarray | Text) -> np.ndarray:
+    assert isinstance(image, np.ndarray), "image modalities are judged on arrays"
+    return image if image.ndim == 2 else image.mean(axis=2)
+
+
+def _measure_rgb(image: np.ndarray | Text) -> Scores:
+    grey = _grey(image)
+    return {"mean": float(grey.mean()), "std": float(grey.std())}
+
+
+def _check_rgb(scores: Scores, limits: Thresholds) -> str | None:
+    return "blank photograph" if _below(scores["std"], limits.rgb_std) else None
+
+
+def _measure_mask(image: np.ndarray | Text) -> Scores:
+    import cv2
+
+    person = (_grey(image) > 127).astype(np.uint8)
+    edge = np.concatenate([person[0], person[-1], person[:, 0], person[:, -1]])
+    total = int(person.sum())
+    _, _, stats, _ = cv2.connectedComponentsWithStats(person, connectivity=8)
+    largest = int(stats[1:, cv2.CC_STAT_AREA].max()) if total else 0
+    return {
+        "area": total / person.size,
+        "confidence": None,
+        "border": float(edge.mean()),
+        "largest": largest / total if total else 0.0,
+    }
+
+
+def _check_mask(scores: Scores, limits: Thresholds) -> str | None:
+    if _below(scores["area"], limits.mask_area_min):
+        return "empty mask"
+    if _above(scores["area"], limits.mask_area_max):
+        return "mask covers the whole image"
+    return "mask is undecided" if _below(scores["confidence"], limits.mask_confidence) else None
+
+
+def _measure_sketch(image: np.ndarray | Text) -> Scores:
+    grey = _grey(image)
+    return {"ink": 1.0 - float(grey.mean()) / 255.0, "std": float(grey.std())}
+
+
+def _check_sketch(scores: Scores, limits: Thresholds) -> str | None:
+    if _below(scores["ink"], limits.sketch_ink_min):
+        return "blank sketch"
+    return "sketch is a black page" if _above(scores["ink"], limits.sketch_ink_max) else None
+
+
+def _measure_ir(image: np.ndarray | Text) -> Scores:
+    grey = _grey(image)
+    low, high = np.percentile(grey, (1, 99))
+    return {"range": float(high - low), "std": float(grey.std())}
+
+
+def _check_ir(scores: Scores, limits: Thresholds) -> str | None:
+    blank = _below(scores["range"], limits.ir_range) or _below(scores["std"], limits.ir_std)
+    return "blank infrared image" if blank else None
+
+
+def _measure_text(text: np.ndarray | Text) -> Scores:
+    assert isinstance(text, Text), "captions are judged as Text"
+    words = [sum(any(letter.isalpha() for letter in word) for word in caption.split()) for caption in text.captions]
+    return {"words": float(min(words, default=0)), "captions": float(len(words))}
+
+
+def _check_text(scores: Scores, limits: Thresholds) -> str | None:
+    if _below(scores["words"], 1.0):
+        return "empty caption"
+    return "caption too short" if _below(scores["words"], limits.text_words) else None
+
+
+def _below(score: float | None, limit: float) -> bool:
+    return score is not None and score < limit
+
+
+def _above(score: float | None, limit: float) -> bool:
+    return score is not None and score > limit
+
+
+_Measure = Callable[[np.ndarray | Text], Scores]
+_Check = Callable[[Scores, Thresholds], str | None]
+_GATES: dict[str, tuple[_Measure, _Check]] = {
+    "rgb": (_measure_rgb, _check_rgb),
+    "mask": (_measure_mask, _check_mask),
+    "sketch": (_measure_sketch, _check_sketch),
+    "ir": (_measure_ir, _check_ir),
+    "text": (_measure_text, _check_text),
+}

@@ -1,0 +1,79 @@
+"""From a registered name and parameters to an object: lazy imports, every mistake named at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from reidsynth.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pydantic_core import ErrorDetails
+
+
+def locate(target: str) -> type[Any]:
+    """Import what a registry names.
+
+    Args:
+        target: `module:Class`.
+    """
+    module, _, name = target.partition(":")
+    found: type[Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def unknown(kind: str, name: str, valid: Iterable[str], command: str) -> UserError:
+    """The error for a name that no registry holds, with the nearest valid one.
+
+    Args:
+        kind: what was looked up, "source" for example.
+        name: what was received.
+        valid: every registered name.
+        command: the command that lists them.
+    """
+    names = sorted(valid)
+    near = difflib.get_close_matches(name, names, n=1)
+    guess = f" (did you mean {near[0]!r}?)" if near else ""
+    return UserError(f"unknown {kind} {name!r}{guess}; valid are {', '.join(names)}; `{command}` describes them")
+
+
+def parameter_names(cls: type[Any]) -> tuple[str, ...]:
+    """Parameters that a registered class takes."""
+    return tuple(field.name for field in dataclasses.fields(cls))
+
+
+def construct(cls: type[Any], label: str, parameters: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any registered class
+    """Build a registered pydantic dataclass.
+
+    Args:
+        cls: a pydantic dataclass whose fields are its parameters.
+        label: how messages call it, "source folder" for example.
+        parameters: name -> value.
+
+    Raises:
+        UserError: naming every missing, unknown and wrong parameter at once.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return cls(**parameters)
+    except ValidationError as error:
+        mistakes = "; ".join(_mistake(detail) for detail in error.errors(include_url=False))
+        valid = ", ".join(parameter_names(cls)) or "none"
+        raise UserError(f"{label}: {mistakes} (parameters are: {valid})") from None
+
+
+def _mistake(detail: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "unexpected_keyword_argument":
+        return f"unknown parameter {where!r}"
+    if detail["type"] in ("missing", "missing_argument"):
+        return f"parameter {where!r} is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    if not where:
+        return message
+    return f"parameter {where!r}: {message[:1].lower()}{message[1:]}, received {detail['input']!r}"

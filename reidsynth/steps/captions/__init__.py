@@ -1,0 +1,1 @@
+"""Writers of captions; each is a method of the step `caption`."""
