@@ -1,0 +1,402 @@
+"""Manifest -> one data set of any modalities. The only module that imports `reidsynth`.
+
+One class serves every combination of modalities: which modalities a row has is data (`present`), never a subclass. Each
+modality is read from the first table of its preference list that holds the row, so a real sketch goes before a
+synthetic one, and a manifest with half of its sketches drawn by hand needs no special case.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from reidtrain.batch import IMAGE_MODALITIES, MODALITIES
+from reidtrain.errors import UserError
+from reidtrain.items import Item, collate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reidsynth.manifest import Manifest, TableReader
+    from reidtrain.sampler import Draw
+    from reidtrain.transforms import ImageTransform
+
+__all__ = ["DEFAULT_TABLES", "ONLINE_CA", "Item", "ReIDDataset", "collate", "decode", "open_manifest"]
+
+ONLINE_CA = "online-ca"
+"""A table that no manifest holds: infrared made from the row's photograph by channel augmentation while loading."""
+
+DEFAULT_TABLES: Mapping[str, tuple[str, ...]] = {
+    "rgb": ("rgb",),
+    "ir": ("ir", "ir-ca"),
+    "sketch": ("sketch", "sketch-lineart-standard"),
+    "text": ("text", "text-template"),
+}
+
+_CAPTURE_COLUMNS = ("sample_id", "dataset", "pid", "camid", "role", "derived_from")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One table of one manifest; `modality` is what it is used as."""
+
+    manifest: int
+    table: str
+    modality: str
+    origin: str
+
+
+@contextmanager
+def _as_our_error() -> Iterator[None]:
+    from reidsynth.errors import UserError as ManifestError
+
+    try:
+        yield
+    except ManifestError as error:
+        raise UserError(str(error)) from error
+
+
+def open_manifest(path: str | Path) -> Manifest:
+    """Open a manifest, with this package's errors.
+
+    Raises:
+        UserError: when there is no manifest, or it is damaged or of another version.
+    """
+    from reidsynth import open_manifest as opened
+
+    with _as_our_error():
+        return opened(path)
+
+
+class ReIDDataset(Dataset[Item]):
+    """Rows of one split of any number of manifests, any modalities.
+
+    Identities of different data sets never share a label: a label is the number of a (data set, pid) within the split.
+    A modality whose gate verdict is not `pass` counts as absent unless `accept_failed` is set.
+
+    Args:
+        manifests: one manifest folder or several.
+        split: of each manifest.
+        tables: modality -> tables in order of preference; modalities that are not named are not read. Tables that no
+            manifest has are passed over as long as one of the list exists. `online-ca` makes infrared while loading.
+        transform: pixels -> tensor.
+        tokenize: captions -> (N, L) token ids.
+        cache: keep decoded, resized pixels in memory (per worker).
+        accept_failed: use rows that failed their gate.
+        seed: of the augmentation.
+
+    Attributes:
+        sample_ids, roles, datasets: (N,) strings.
+        pids, camids: (N,) int64; camid -1 where there is none.
+        labels: (N,) int64, contiguous from 0.
+        image_ids: (N,) int64; rows that come from one photograph share it.
+        present: modality -> (N,) bool.
+        origin: modality -> (N,) "real", "synthetic" or "" where absent.
+        caption_counts: (N,) int64.
+
+    Raises:
+        UserError: when a manifest, its split or a modality is missing.
+    """
+
+    def __init__(
+        self,
+        manifests: str | Path | Sequence[str | Path],
+        split: str,
+        *,
+        tables: Mapping[str, Sequence[str]],
+        transform: ImageTransform,
+        tokenize: Callable[[list[str]], torch.Tensor],
+        cache: bool = False,
+        accept_failed: bool = False,
+        seed: int = 0,
+    ) -> None:
+        paths = [manifests] if isinstance(manifests, str | Path) else list(manifests)
+        self.paths = [Path(path) for path in paths]
+        self.split = split
+        self.transform = transform
+        self.seed = seed
+        self._tokenize = tokenize
+        self._cache: dict[tuple[int, int], np.ndarray] | None = {} if cache else None
+        self._tokens: dict[tuple[int, int], torch.Tensor] = {}
+        self._no_tokens = torch.zeros_like(tokenize([""])[0])
+        self._manifests = [open_manifest(path) for path in self.paths]
+        self._readers: dict[tuple[int, str], TableReader] = {}
+        self._process = os.getpid()
+        _check_split(self._manifests, self.paths, split)
+        with _as_our_error():
+            self._read_captures()
+            self._read_tables(tables, accept_failed=accept_failed)
+
+    # ------------------------------------------------------------------------------------------------- the light part
+
+    def _read_captures(self) -> None:
+        columns: dict[str, list[Any]] = {name: [] for name in _CAPTURE_COLUMNS}
+        owners: list[np.ndarray] = []
+        for number, manifest in enumerate(self._manifests):
+            captures = manifest.captures(self.split)
+            for name in _CAPTURE_COLUMNS:
+                columns[name].extend(captures.column(name).to_pylist())
+            owners.append(np.full(captures.num_rows, number, dtype=np.int64))
+        self._owner = np.concatenate(owners)
+        self._local = np.concatenate([np.arange(len(owner)) for owner in owners])
+        self.sample_ids = np.asarray(columns["sample_id"], dtype=np.str_)
+        self.datasets = np.asarray(columns["dataset"], dtype=np.str_)
+        self.roles = np.asarray(columns["role"], dtype=np.str_)
+        self.pids = np.asarray(columns["pid"], dtype=np.int64)
+        self.camids = np.asarray([-1 if camid is None else camid for camid in columns["camid"]], dtype=np.int64)
+        _, codes = np.unique(self.datasets, return_inverse=True)
+        identities = np.stack([codes, self.pids], axis=1)
+        _, labels = np.unique(identities, axis=0, return_inverse=True)
+        self.labels = labels.reshape(-1).astype(np.int64)
+        self.image_ids = _source_images(columns["sample_id"], columns["derived_from"])
+
+    def _read_tables(self, tables: Mapping[str, Sequence[str]], *, accept_failed: bool) -> None:
+        rows = len(self)
+        self._sources: list[_Source] = []
+        self._captions: dict[int, Any] = {}
+        self._from: dict[str, np.ndarray] = {}
+        self.caption_counts = np.zeros(rows, dtype=np.int64)
+        self.present: dict[str, np.ndarray] = {}
+        self.origin: dict[str, np.ndarray] = {}
+        self.modalities = tuple(modality for modality in MODALITIES if modality in tables)
+        for modality in self.modalities:
+            chosen = np.full(rows, -1, dtype=np.int64)
+            for name in tables[modality]:
+                for number in range(len(self._manifests)):
+                    self._offer(chosen, modality, number, name, accept_failed=accept_failed)
+            if not any(source.modality == modality for source in self._sources):
+                raise UserError(self._lacks(modality, tables[modality]))
+            origins = np.array([source.origin for source in self._sources] + [""])
+            self._from[modality] = chosen
+            self.present[modality] = chosen >= 0
+            self.origin[modality] = origins[chosen]
+
+    def _offer(self, chosen: np.ndarray, modality: str, number: int, name: str, *, accept_failed: bool) -> None:
+        """Let one table serve the rows that no table of higher preference serves."""
+        manifest = self._manifests[number]
+        own = np.flatnonzero(self._owner == number)
+        if name == ONLINE_CA and modality == "ir":
+            self._sources.append(_Source(number, "rgb", modality, "synthetic"))
+            usable = self._usable(manifest, "rgb", accept_failed=accept_failed)
+        elif name in manifest.tables:
+            spec = manifest.tables[name].spec
+            if spec.modality != modality:
+                raise UserError(
+                    f"table {name!r} holds {spec.modality}, but is configured as {modality}: list one of "
+                    f"{_names(manifest, modality)} under data.tables.{modality}"
+                )
+            self._sources.append(_Source(number, name, modality, spec.origin))
+            usable = self._usable(manifest, name, accept_failed=accept_failed)
+        else:
+            return
+        source = len(self._sources) - 1
+        if modality == "text":
+            captions = manifest.table(name, self.split).columns(["captions"]).column("captions").combine_chunks()
+            counts = captions.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+            usable = usable & (counts > 0)
+            self._captions[source] = captions
+        take = own[usable & (chosen[own] < 0)]
+        chosen[take] = source
+        if modality == "text":
+            self.caption_counts[take] = counts[self._local[take]]
+
+    def _usable(self, manifest: Manifest, name: str, *, accept_failed: bool) -> np.ndarray:
+        verdicts = manifest.table(name, self.split).columns(["verdict"]).column("verdict").to_pylist()
+        good = {"pass", "fail"} if accept_failed else {"pass"}
+        return np.fromiter((verdict in good for verdict in verdicts), dtype=bool, count=len(verdicts))
+
+    def _lacks(self, modality: str, asked: Sequence[str]) -> str:
+        there = sorted({name for manifest in self._manifests for name in _names(manifest, modality)})
+        folder = ", ".join(str(path) for path in self.paths)
+        every = sorted({name for manifest in self._manifests for name in manifest.tables})
+        mend = (
+            f"name one of its {modality} tables ({', '.join(there)}) under data.tables.{modality}"
+            if there
+            else f"build one with reidsynth, or leave {modality} out of data.tables"
+        )
+        return (
+            f"the manifest {folder} lacks the modality {modality}: no table {' or '.join(map(repr, asked))} among its "
+            f"tables ({', '.join(every)}); {mend}"
+        )
+
+    # ------------------------------------------------------------------------------------------------- the heavy part
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def __getitem__(self, draw: Draw) -> Item:
+        """Load what a sampler drew, augmented; see `reidtrain.sampler.Draw`."""
+        return self._item(draw.rows, label=draw.label, caption=draw.caption, epoch=draw.epoch)
+
+    def load(self, row: int, modalities: Sequence[str] | None = None, *, caption: int = 0) -> Item:
+        """Load one row without augmentation.
+
+        Args:
+            row: number of the row.
+            modalities: those wanted; all of the data set's by default.
+            caption: which of the row's captions.
+
+        Returns:
+            The item; a modality that the row lacks has `present` False.
+
+        Raises:
+            UserError: when a modality was never configured, or an image is damaged.
+        """
+        wanted = self.modalities if modalities is None else tuple(modalities)
+        return self._item(dict.fromkeys(wanted, row), label=int(self.labels[row]), caption=caption, epoch=None)
+
+    def _item(self, rows: Mapping[str, int], *, label: int, caption: int, epoch: int | None) -> Item:
+        images: dict[str, torch.Tensor] = {}
+        tokens: torch.Tensor | None = None
+        present: dict[str, bool] = {}
+        for modality, row in rows.items():
+            present[modality] = row >= 0 and bool(self._available(modality)[row])
+            if modality == "text":
+                tokens = self._token_ids(row, caption) if present[modality] else self._no_tokens
+            elif present[modality]:
+                images[modality] = self._image(row, modality, epoch)
+        first = rows.get("rgb", -1)
+        anchor = first if first >= 0 else max(rows.values())
+        return Item(images, tokens, present, label, int(self.image_ids[anchor]))
+
+    def _available(self, modality: str) -> np.ndarray:
+        try:
+            return self.present[modality]
+        except KeyError:
+            raise UserError(
+                f"modality {modality!r} was asked for, but only {', '.join(self.modalities)} are configured: "
+                f"add data.tables.{modality}"
+            ) from None
+
+    def _image(self, row: int, modality: str, epoch: int | None) -> torch.Tensor:
+        from reidsynth.draws import sample_rng
+
+        number = int(self._from[modality][row])
+        source = self._sources[number]
+        online = source.table == "rgb" and modality == "ir"
+        key = (number, row)
+        fitted = None if self._cache is None else self._cache.get(key)
+        if fitted is None:
+            fitted = self.transform.fit(self.pixels(row, modality))
+            if self._cache is not None:
+                self._cache[key] = fitted
+        if epoch is None:
+            rng = sample_rng(self.seed, str(self.sample_ids[row]), ONLINE_CA) if online else None
+            return self.transform(fitted, modality="" if online else modality, rng=rng, channel=_channel(online))
+        rng = sample_rng(self.seed, str(self.sample_ids[row]), f"augment/{epoch}/{modality}")
+        return self.transform(fitted, modality=modality, rng=rng, channel=_channel(online))
+
+    def pixels(self, row: int, modality: str) -> np.ndarray:
+        """Decode the image of a row.
+
+        Args:
+            row: number of the row.
+            modality: `rgb`, `ir` or `sketch`; for `online-ca` infrared the photograph itself comes back.
+
+        Returns:
+            uint8 (H, W, 3) of the stored size; grey images have three equal channels.
+
+        Raises:
+            UserError: when the row lacks the modality or its bytes can't be decoded.
+        """
+        if modality not in IMAGE_MODALITIES or not self._available(modality)[row]:
+            raise UserError(f"{self.sample_ids[row]} has no image of modality {modality!r}: look at `present` first")
+        source = self._sources[int(self._from[modality][row])]
+        with _as_our_error():
+            cell = self._reader(source)[int(self._local[row])]["image"]
+        image = decode(cell["bytes"]) if cell and cell.get("bytes") else None
+        if image is None:
+            raise UserError(
+                f"the {source.table} image of {self.sample_ids[row]} in {self.paths[source.manifest]} can't be decoded "
+                "although its verdict is pass: validate the manifest with `reidsynth validate`"
+            )
+        return image
+
+    def captions(self, row: int) -> list[str]:
+        """Captions of a row, empty where it has none."""
+        number = int(self._from["text"][row]) if "text" in self._from else -1
+        return [] if number < 0 else list(self._captions[number][int(self._local[row])].as_py())
+
+    def _token_ids(self, row: int, caption: int) -> torch.Tensor:
+        key = (row, caption)
+        if key not in self._tokens:
+            self._tokens[key] = self._tokenize([self.captions(row)[caption]])[0]
+        return self._tokens[key]
+
+    def _reader(self, source: _Source) -> TableReader:
+        """The table as this process opened it: open files don't survive a fork."""
+        if self._process != os.getpid():
+            self._readers, self._process = {}, os.getpid()
+        key = (source.manifest, source.table)
+        if key not in self._readers:
+            self._readers[key] = self._manifests[source.manifest].table(source.table, self.split)
+        return self._readers[key]
+
+    @property
+    def checksum(self) -> str:
+        """Checksum of the data in use: captures and tables of this split; tables added later don't change it."""
+        digest = hashlib.sha256()
+        for number, manifest in enumerate(self._manifests):
+            names = sorted({"captures"} | {source.table for source in self._sources if source.manifest == number})
+            for shard in (shard for name in names for shard in manifest.info.shards_of(name)):
+                if shard.split == self.split:
+                    digest.update(f"{number} {shard.file} {shard.sha256}\n".encode())
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, dict[str, int]]:
+        """Count the rows that each table serves: modality -> table -> rows."""
+        counts: dict[str, dict[str, int]] = {}
+        for modality in self.modalities:
+            for number, source in enumerate(self._sources):
+                if source.modality == modality:
+                    name = ONLINE_CA if source.table == "rgb" and modality == "ir" else source.table
+                    rows = int((self._from[modality] == number).sum())
+                    counts.setdefault(modality, {})[name] = counts.get(modality, {}).get(name, 0) + rows
+        return counts
+
+
+def decode(encoded: bytes) -> np.ndarray | None:
+    """Decode JPEG or PNG bytes to uint8 (H, W, 3) RGB; None where they are damaged."""
+    import cv2
+
+    image: np.ndarray | None = cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), cv2.IMREAD_COLOR)
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _channel(online: bool) -> Any:  # noqa: ANN401 - the literal type of `Augment.channel`
+    return "replicate" if online else None
+
+
+def _names(manifest: Manifest, modality: str) -> list[str]:
+    return sorted(name for name, info in manifest.tables.items() if info.spec.modality == modality)
+
+
+def _check_split(manifests: Sequence[Manifest], paths: Sequence[Path], split: str) -> None:
+    for manifest, path in zip(manifests, paths, strict=True):
+        if split not in manifest.splits:
+            raise UserError(
+                f"the manifest {path} has no split {split!r}: it has {', '.join(manifest.splits)}; choose one of them"
+            )
+
+
+def _source_images(sample_ids: Sequence[str], derived_from: Sequence[str | None]) -> np.ndarray:
+    """Number the photographs that rows come from, following chains of derivation to their start."""
+    parents = {sample: parent for sample, parent in zip(sample_ids, derived_from, strict=True) if parent}
+    numbers: dict[str, int] = {}
+    out = np.empty(len(sample_ids), dtype=np.int64)
+    for row, sample in enumerate(sample_ids):
+        seen = {sample}
+        while (parent := parents.get(sample)) and parent not in seen:
+            seen.add(parent)
+            sample = parent
+        out[row] = numbers.setdefault(sample, len(numbers))
+    return out

@@ -1,0 +1,284 @@
+"""Identity samplers: which captures stand together in a batch.
+
+A plan of an epoch is a pure function of (seed, epoch), made alike by every process, each of which takes its own part of
+every batch. So a run resumes at (epoch, batch) without replaying anything, and two processes of 32 see what one of 64
+sees.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from reidtrain.errors import UserError
+
+Pairing = Literal["capture", "identity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What one place of a batch asks of the data set.
+
+    Args:
+        rows: modality -> row of the data set, -1 where the identity has none.
+        label: identity label.
+        caption: which caption of the text's row.
+        epoch: counts the visits, so that each has its own augmentation.
+    """
+
+    rows: Mapping[str, int]
+    label: int
+    caption: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class IdentityIndex:
+    """What a sampler knows of a data set.
+
+    Args:
+        labels: (N,) identity label of each row, contiguous from 0.
+        present: modality -> (N,) bool; its keys are the modalities drawn.
+        caption_counts: (N,) captions of each row; None where there is no text.
+    """
+
+    labels: np.ndarray
+    present: Mapping[str, np.ndarray]
+    caption_counts: np.ndarray | None = None
+
+
+class IdentitySampler(Sampler[list[Draw]]):
+    """What identity samplers share: position, a process's part, choice of modalities. Serves as a `batch_sampler`.
+
+    Args:
+        index: labels and modalities of the data set's rows.
+        batch_size: places of a batch over all processes.
+        per_identity: places that one identity takes.
+        pairing: `capture`: all modalities come from one capture, and one that it lacks from another capture of the same
+            identity, chosen at random; `identity`: each modality comes from a capture of its own.
+        seed: of all draws.
+        part: number of this process and number of processes.
+        shuffle_labels: deal the rows of each modality to identities at random, so that nothing can be learned: the
+            control experiment that must end at chance.
+
+    Raises:
+        UserError: when the batch can't be filled or divided.
+    """
+
+    def __init__(
+        self,
+        index: IdentityIndex,
+        *,
+        batch_size: int,
+        per_identity: int = 1,
+        pairing: Pairing = "capture",
+        seed: int = 0,
+        part: tuple[int, int] = (0, 1),
+        shuffle_labels: bool = False,
+    ) -> None:
+        self.batch_size, self.per_identity, self.seed = batch_size, per_identity, seed
+        self.rank, self.world_size = part
+        if batch_size % (self.world_size * per_identity):
+            raise UserError(
+                f"a batch of {batch_size} can't be divided among {self.world_size} processes in groups of "
+                f"{per_identity}: set sampler.batch_size to a multiple of {self.world_size * per_identity}"
+            )
+        present = {name: np.asarray(mask, dtype=bool) for name, mask in index.present.items()}
+        self.modalities = tuple(present)
+        self._main = "rgb" if "rgb" in present else self.modalities[0]
+        self._present, self._captions = present, index.caption_counts
+        self._same_capture = pairing == "capture" and not shuffle_labels
+        self._owners = {m: _shuffled(index.labels, seed, m) if shuffle_labels else index.labels for m in present}
+        count = int(index.labels.max()) + 1 if len(index.labels) else 0
+        self._rows = {m: _rows_by_label(self._owners[m], present[m], count) for m in present}
+        anything = np.logical_or.reduce(list(present.values()))
+        every = _rows_by_label(self._owners[self._main], anything, count)
+        self._anchors = [
+            mine if len(mine) else other for mine, other in zip(self._rows[self._main], every, strict=True)
+        ]
+        self._batches = self._count()
+        self._epoch, self._batch = 0, 0
+
+    @abstractmethod
+    def _count(self) -> int:
+        """Batches of an epoch; raises UserError where not even one can be filled."""
+
+    @abstractmethod
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """Anchor captures of every batch of an epoch over all processes, a function of (seed, epoch) alone."""
+
+    def __len__(self) -> int:
+        """Batches of an epoch, the same in every epoch and process."""
+        return self._batches
+
+    def set_position(self, epoch: int, batch: int = 0) -> None:
+        """Say where the next iteration begins; it goes on to the end of that epoch."""
+        self._epoch, self._batch = epoch, batch
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        """Yield this process's part of each batch, from the position set to the end of the epoch."""
+        epoch, start = self._epoch, self._batch
+        own = self.batch_size // self.world_size
+        for number, anchors in enumerate(self.plan(epoch)):
+            if number >= start:
+                yield self._draws(anchors, epoch, number)[self.rank * own : (self.rank + 1) * own]
+
+    def _draws(self, anchors: np.ndarray, epoch: int, batch: int) -> list[Draw]:
+        rng = np.random.default_rng([self.seed, 1, epoch, batch])
+        return [self._draw(int(anchor), epoch, rng) for anchor in anchors]
+
+    def _draw(self, anchor: int, epoch: int, rng: np.random.Generator) -> Draw:
+        label = int(self._owners[self._main][anchor])
+        rows: dict[str, int] = {}
+        for modality in self.modalities:
+            if (modality == self._main or self._same_capture) and self._present[modality][anchor]:
+                rows[modality] = anchor
+            else:
+                choice = self._rows[modality][label]
+                rows[modality] = int(choice[rng.integers(len(choice))]) if len(choice) else -1
+        text = rows.get("text", -1)
+        captions = int(self._captions[text]) if self._captions is not None and text >= 0 else 1
+        return Draw(rows, label, int(rng.integers(max(1, captions))), epoch)
+
+
+class TupleSampler(IdentitySampler):
+    """One tuple of modalities for each of `batch_size` distinct identities.
+
+    - Every batch holds `batch_size` distinct identities, so no place is another's positive by accident. (The authors of
+      UNIReID draw captures at random, and an identity can meet itself.)
+    - An epoch visits every capture once, in an order drawn anew, except those that can't be placed: of an identity with
+      more captures than the epoch has batches a random choice, and what the last incomplete batch would hold.
+    - Identities with many captures are seen more often than those with few.
+    - A caption is drawn among those of the text's capture at each visit.
+    - Processes get disjoint identities.
+    - Arguments: see `IdentitySampler`; `per_identity` stays 1.
+
+    References: FlexiReID, section 4 ("in a batch, we randomly select 64 identities, each containing a sketch, an
+    infrared, a text, and an RGB sample"); UNIReID, section 4.
+
+    Raises:
+        UserError: when there are fewer identities than places in a batch.
+    """
+
+    def _count(self) -> int:
+        counts = np.array([len(rows) for rows in self._anchors])
+        identities = int((counts > 0).sum())
+        if identities < self.batch_size:
+            raise UserError(
+                f"a batch of {self.batch_size} distinct identities can't be drawn from {identities}: set "
+                f"sampler.batch_size to {identities} or less"
+            )
+        return _most_batches(counts, self.batch_size)
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """Deal the captures of an epoch to its batches.
+
+        Identities in random order take places one after another along a row of random permutations of the batches; a
+        permutation never gives an identity the same batch twice, and at the seam of two permutations the next one is
+        rearranged. All batches end up equally full.
+        """
+        rng = np.random.default_rng([self.seed, 0, epoch])
+        batches = len(self)
+        chosen = [rng.permutation(rows)[:batches] for rows in self._anchors if len(rows)]
+        keep = np.zeros(sum(map(len, chosen)), dtype=bool)
+        keep[rng.permutation(len(keep))[: batches * self.batch_size]] = True
+        parts = np.split(keep, np.cumsum([len(rows) for rows in chosen])[:-1])
+        chosen = [rows[part] for rows, part in zip(chosen, parts, strict=True)]
+        order = [chosen[i] for i in rng.permutation(len(chosen))]
+        places = _deal([len(rows) for rows in order], batches, rng)
+        rows = np.concatenate(order)
+        by_batch = rows[np.argsort(places, kind="stable")].reshape(batches, self.batch_size)
+        return [rng.permutation(members) for members in by_batch]
+
+
+class IdentityGroupSampler(IdentitySampler):
+    """P identities with K captures each (P x K), as triplet losses want.
+
+    - Every batch holds `batch_size` / `per_identity` distinct identities with `per_identity` captures of each, side by
+      side; other modalities are paired as `pairing` says.
+    - An epoch visits every identity once; the last incomplete batch is dropped.
+    - An identity with fewer captures gives all of them and repeats some.
+    - Processes get disjoint identities.
+    - Arguments: see `IdentitySampler`; `per_identity` is K.
+
+    References: Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification" (arXiv 1703.07737);
+    DMF (16 x 4).
+
+    Raises:
+        UserError: when there are fewer than P identities.
+    """
+
+    def _count(self) -> int:
+        self._labels = np.flatnonzero([len(rows) > 0 for rows in self._anchors])
+        groups = self.batch_size // self.per_identity
+        if len(self._labels) < groups:
+            raise UserError(
+                f"{groups} identities for a batch can't be drawn from {len(self._labels)}: set sampler.batch_size to "
+                f"{len(self._labels) * self.per_identity} or less"
+            )
+        return len(self._labels) // groups
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """Group the identities of an epoch, in random order, and draw captures of each."""
+        rng = np.random.default_rng([self.seed, 0, epoch])
+        groups = self.batch_size // self.per_identity
+        order = rng.permutation(self._labels)[: len(self) * groups]
+        return [
+            np.concatenate([_take(self._anchors[label], self.per_identity, rng) for label in batch])
+            for batch in order.reshape(-1, groups)
+        ]
+
+
+SAMPLERS: Mapping[str, type[IdentitySampler]] = {"tuples": TupleSampler, "groups": IdentityGroupSampler}
+
+
+def _shuffled(labels: np.ndarray, seed: int, modality: str) -> np.ndarray:
+    return np.random.default_rng([seed, 2, *modality.encode()]).permutation(labels)
+
+
+def _rows_by_label(labels: np.ndarray, mask: np.ndarray, count: int) -> list[np.ndarray]:
+    rows = np.flatnonzero(mask)
+    order = rows[np.argsort(labels[rows], kind="stable")]
+    ends = np.cumsum(np.bincount(labels[rows], minlength=count))
+    return [part for part in np.split(order, ends[:-1])] if count else []
+
+
+def _most_batches(counts: np.ndarray, size: int) -> int:
+    """Largest L for which L batches of `size` distinct identities exist: sum of min(count, L) >= L * size."""
+    low, high = 1, int(counts.sum()) // size
+    while low < high:
+        middle = (low + high + 1) // 2
+        if int(np.minimum(counts, middle).sum()) >= middle * size:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _deal(counts: Sequence[int], batches: int, rng: np.random.Generator) -> np.ndarray:
+    """Give each of a run of identities `counts` distinct batches, filling all batches alike."""
+    dealt: list[np.ndarray] = []
+    deck = rng.permutation(batches)
+    for count in counts:
+        if count <= len(deck):
+            dealt.append(deck[:count])
+            deck = deck[count:]
+            continue
+        fresh = rng.permutation(batches)
+        taken = np.isin(fresh, deck)
+        free, again = fresh[~taken], fresh[taken]
+        missing = count - len(deck)
+        dealt.append(np.concatenate([deck, free[:missing]]))
+        deck = rng.permutation(np.concatenate([free[missing:], again]))
+    return np.concatenate(dealt)
+
+
+def _take(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw `count` rows, all different as long as there are enough."""
+    repeats = -(-count // len(rows))
+    return np.concatenate([rng.permutation(rows) for _ in range(repeats)])[:count]
