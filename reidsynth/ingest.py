@@ -1,0 +1,183 @@
+"""From a source to a manifest: captures and the tables that the data set itself holds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, cast
+
+from reidsynth import rows
+from reidsynth.errors import UserError
+from reidsynth.jobs import ROWS_PER_BLOCK, Job, Run, commit, execute, shard_file, shard_infos, stale_shards, table_info
+from reidsynth.manifest import MANIFEST_FILE, Manifest, ManifestInfo, SourceInfo, TableInfo, open_manifest, read_info
+from reidsynth.schema import ROWS_PER_SHARD, SCHEMA_VERSION, Record
+from reidsynth.sources import Source, build_source, dropped, pid_names
+from reidsynth.storage import content_key, locked
+from reidsynth.tables import CAPTURES, described, table_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class _SourceTask:
+    source: str
+    parameters: str  # JSON: hashable, so that a worker builds the source once
+    split: str
+    records: tuple[Record, ...]
+
+
+def ingest(
+    out: Path,
+    name: str,
+    parameters: Mapping[str, Any],
+    *,
+    run: Run,
+    about: str = "",
+    title: str | None = None,
+    recipe: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Read a source into a manifest: captures and the tables that the data set itself holds.
+
+    Args:
+        out: folder of the manifest; made if needed, completed if it was begun.
+        name: of the source, one of `reidsynth sources`.
+        parameters: of the source.
+        run: engine and progress.
+        about: one sentence for the card.
+        title: name of the manifest; the source's data set by default.
+        recipe: the recipe that this is part of, kept in `manifest.json`.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: for wrong parameters, a bad layout, duplicated sample ids, a full disk, or a folder that holds
+            something else.
+    """
+    source = build_source(name, parameters)
+    _refuse_foreign(out)
+    jobs: list[Job] = []
+    for split in source.splits():
+        jobs.extend(_source_jobs(source, split))
+    if not jobs:
+        raise UserError(f"the source {name!r} holds no captures: check its root folder and its splits")
+    schemas = {"captures": described(CAPTURES)} | {spec.name: table_schema(spec) for spec in source.tables()}
+    with locked(out):
+        if any(not job.done(out) for job in jobs):
+            (out / MANIFEST_FILE).unlink(missing_ok=True)  # its checksums would no longer be those on disk
+        execute(out, jobs, schemas, _read_block, run=run, label=f"ingest {name}")
+        info = ManifestInfo(
+            name=title or source.dataset(),
+            about=about,
+            recipe=None if recipe is None else rows.plain(recipe),
+            source=_source_info(source),
+            splits=rows.split_infos(out, _capture_files(jobs)),
+            captures=shard_infos(out, jobs, "captures"),
+            tables={spec.name: table_info(out, jobs, spec, None) for spec in source.tables()},
+        )
+        commit(out, info.model_copy(update={"tables": info.tables | _still_valid(out, info)}))
+    return open_manifest(out)
+
+
+def _capture_files(jobs: Sequence[Job]) -> dict[str, list[str]]:
+    files: dict[str, list[str]] = {}
+    for job in jobs:
+        files.setdefault(job.split, []).append(job.files["captures"])
+    return files
+
+
+def _refuse_foreign(out: Path) -> None:
+    if out.is_file():
+        raise UserError(f"{out} is a file: choose a folder for the manifest")
+    known = {"captures", "rgb", "preview", "README.md", MANIFEST_FILE}
+    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if there and not there & known:
+        raise UserError(f"{out} holds other files ({sorted(there)[0]!r}): choose an empty or a new folder")
+
+
+def _source_jobs(source: Source, split: str) -> list[Job]:
+    records = _checked(source, split)
+    resolved = resolved_parameters(source)
+    total = -(-len(records) // ROWS_PER_SHARD)
+    tables = ["captures", *(spec.name for spec in source.tables())]
+    identity = [SCHEMA_VERSION, source.name, source.version, rows.without_root(resolved), split]
+    jobs = []
+    for number in range(total):
+        part = records[number * ROWS_PER_SHARD : (number + 1) * ROWS_PER_SHARD]
+        listed = [[asdict(record), source.stamp(record)] for record in part]
+        jobs.append(
+            Job(
+                files={table: shard_file(table, split, number, total) for table in tables},
+                split=split,
+                key=content_key(*identity, number, total, listed),
+                rows=len(part),
+                tasks=tuple(
+                    _SourceTask(source.name, json.dumps(resolved), split, tuple(part[i : i + ROWS_PER_BLOCK]))
+                    for i in range(0, len(part), ROWS_PER_BLOCK)
+                ),
+            )
+        )
+    return jobs
+
+
+def resolved_parameters(source: Source) -> dict[str, Any]:
+    """All parameters of a source, defaults included, as JSON values."""
+    return rows.plain(asdict(cast("Any", source)))
+
+
+def _checked(source: Source, split: str) -> list[Record]:
+    records = list(source.records(split))
+    for before, after in pairwise(records):
+        if before.sample_id == after.sample_id:
+            raise UserError(
+                f"two captures of {source.dataset()} have the sample id {before.sample_id!r} ({before.source_path!r} "
+                f"and {after.source_path!r}): sample ids are paths without extension, rename or remove one"
+            )
+        if before.sample_id > after.sample_id:
+            raise ValueError(f"source {source.name} lists {after.sample_id!r} after {before.sample_id!r}")
+    return records
+
+
+@lru_cache(maxsize=4)
+def _source(name: str, parameters: str) -> Source:
+    return build_source(name, json.loads(parameters))
+
+
+def _read_block(task: _SourceTask) -> dict[str, pa.RecordBatch]:
+    source = _source(task.source, task.parameters)
+    read = [(record, source.read(record)) for record in task.records]
+    return rows.source_batches(read, split=task.split, dataset=source.dataset(), specs=source.tables())
+
+
+def _source_info(source: Source) -> SourceInfo:
+    return SourceInfo(
+        name=source.name,
+        version=source.version,
+        dataset=source.dataset(),
+        parameters=rows.without_root(resolved_parameters(source)),
+        policy=source.policy.as_dict(),
+        dropped=dropped(source),
+        pid_names={str(pid): name for pid, name in pid_names(source).items()},
+    )
+
+
+def _still_valid(out: Path, info: ManifestInfo) -> dict[str, TableInfo]:
+    """Tables of earlier steps that were made from exactly these captures: kept when a source is read again."""
+    if not (out / MANIFEST_FILE).exists():
+        return {}
+    kept = dict(info.tables)
+    waiting = {name: table for name, table in read_info(out).tables.items() if table.step is not None}
+    found = True
+    while found:  # a table may depend on another that is kept
+        found = False
+        for name, table in list(waiting.items()):
+            if not stale_shards(info.model_copy(update={"tables": kept}), table):
+                kept[name] = waiting.pop(name)
+                found = True
+    return kept

@@ -1,0 +1,183 @@
+"""Shards of work: written once, atomically, resumed at any time.
+
+A shard is done when its Parquet file exists under its content key (what it is made from and how, kept in the file's
+footer). Inside a shard, blocks of rows go to the engine; their borders are fixed, so that neither the engine nor the
+number of workers ever changes a byte.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from reidsynth import rows
+from reidsynth.card import write_card
+from reidsynth.manifest import Manifest, ManifestInfo, ShardInfo, StepInfo, TableInfo, step_shard_key, write_info
+from reidsynth.schema import ROWS_PER_GROUP, ROWS_PER_SHARD, TableSpec
+from reidsynth.storage import sha256_file
+from reidsynth.tables import shard_key, shard_writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from reidsynth.engines import Engine
+
+ROWS_PER_BLOCK = 4 * ROWS_PER_GROUP
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How to run: engine and progress, never what comes out.
+
+    Args:
+        engine: where blocks run.
+        progress: whether to draw a bar with ETA; None draws it on terminals only.
+    """
+
+    engine: Engine
+    progress: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One shard of work: its files by table, its key, and the tasks whose results fill it in order."""
+
+    files: dict[str, str]
+    split: str
+    key: str
+    rows: int
+    tasks: tuple[Any, ...]
+
+    def done(self, folder: Path) -> bool:
+        """Whether all its files exist under its key."""
+        return all(shard_key(folder / file) == self.key for file in self.files.values())
+
+
+def shard_file(table: str, split: str, number: int, total: int) -> str:
+    """Path of a shard inside the manifest."""
+    return f"{table}/{split}-{number:05d}-of-{total:05d}.parquet"
+
+
+def input_checksums(info: ManifestInfo, inputs: Collection[str], split: str, number: int) -> list[str]:
+    """Checksums of the shards that one shard of a step is made from, captures first."""
+    names = ("captures", *inputs)
+    return [[s for s in info.shards_of(name) if s.split == split][number].sha256 for name in names]
+
+
+def stale_shards(info: ManifestInfo, table: TableInfo) -> list[ShardInfo]:
+    """Shards of a step's table that were not made from the inputs now on record."""
+    if table.step is None:
+        return []
+    if any(name not in info.tables for name in table.step.inputs):
+        return list(table.shards)
+    stale = []
+    for split in {shard.split for shard in table.shards}:
+        shards = [shard for shard in table.shards if shard.split == split]
+        if len(shards) != len([s for s in info.captures if s.split == split]):
+            return list(table.shards)
+        for number, shard in enumerate(shards):
+            checksums = input_checksums(info, table.step.inputs, split, number)
+            if shard.key != step_shard_key(table.step, table.spec, checksums):
+                stale.append(shard)
+    return stale
+
+
+def execute(
+    out: Path,
+    jobs: Sequence[Job],
+    schemas: Mapping[str, pa.Schema],
+    function: Callable[[Any], dict[str, pa.RecordBatch]],
+    *,
+    run: Run,
+    label: str,
+    check: Manifest | None = None,
+) -> None:
+    """Make the shards that are not there yet, in order."""
+    waiting = [job for job in jobs if not job.done(out)]
+    if not waiting:
+        return
+    if check is not None:
+        _check_inputs(check, waiting)
+    bar = tqdm(
+        total=sum(job.rows for job in jobs),
+        initial=sum(job.rows for job in jobs) - sum(job.rows for job in waiting),
+        desc=label,
+        unit="row",
+        disable=None if run.progress is None else not run.progress,
+        smoothing=0.1,
+    )
+    results: Iterator[dict[str, pa.RecordBatch]] = run.engine.imap(
+        function, (task for job in waiting for task in job.tasks)
+    )
+    with bar:
+        for job in waiting:
+            with ExitStack() as stack:
+                write = {
+                    table: stack.enter_context(shard_writer(out / file, schemas[table], key=job.key))
+                    for table, file in job.files.items()
+                }
+                for _ in job.tasks:
+                    batches = next(results)
+                    for table, batch in batches.items():
+                        write[table](batch)
+                    bar.update(next(iter(batches.values())).num_rows)
+
+
+def _check_inputs(manifest: Manifest, jobs: Sequence[Job]) -> None:
+    tasks = [job.tasks[0] for job in jobs]
+    numbers = {(task.split, task.start // ROWS_PER_SHARD) for task in tasks}
+    for name in ("captures", *tasks[0].inputs):
+        for split in manifest.splits:
+            shards = [shard for shard in manifest.info.shards_of(name) if shard.split == split]
+            for number, shard in enumerate(shards):
+                if (split, number) in numbers:
+                    manifest.check_shard(shard)
+
+
+def shard_infos(out: Path, jobs: Sequence[Job], table: str) -> tuple[ShardInfo, ...]:
+    """Describe the finished shards of one table."""
+    return tuple(
+        ShardInfo(
+            file=job.files[table],
+            split=job.split,
+            rows=job.rows,
+            bytes=(out / job.files[table]).stat().st_size,
+            sha256=sha256_file(out / job.files[table]),
+            key=job.key,
+        )
+        for job in jobs
+    )
+
+
+def table_info(out: Path, jobs: Sequence[Job], spec: TableSpec, step: StepInfo | None) -> TableInfo:
+    """Describe a finished table; its verdicts are counted from its files."""
+    shards = shard_infos(out, jobs, spec.name)
+    counts, reasons = rows.verdict_counts(out, shards)
+    return TableInfo(
+        name=spec.name,
+        modality=spec.modality,
+        origin=spec.origin,
+        spectrum=spec.spectrum,
+        step=step,
+        counts=counts,
+        reasons=reasons,
+        shards=shards,
+    )
+
+
+def commit(out: Path, info: ManifestInfo) -> None:
+    """Write card, preview and description, then remove shards that the description does not name."""
+    info = info.model_copy(update={"tables": dict(sorted(info.tables.items()))})
+    write_card(out, info)
+    write_info(out, info)
+    named = {shard.file for shards in (info.captures, *(t.shards for t in info.tables.values())) for shard in shards}
+    for name in ("captures", *info.tables):
+        for path in sorted((out / name).glob("*.parquet")):
+            if path.relative_to(out).as_posix() not in named:
+                path.unlink()

@@ -1,0 +1,143 @@
+"""Steps: one table made from others, batch by batch, on any engine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reidsynth import rows
+from reidsynth.errors import UserError
+from reidsynth.jobs import (
+    ROWS_PER_BLOCK,
+    Job,
+    Run,
+    commit,
+    execute,
+    input_checksums,
+    shard_file,
+    table_info,
+)
+from reidsynth.manifest import Manifest, StepInfo, open_manifest, read_info, step_shard_key, write_info
+from reidsynth.schema import ROWS_PER_SHARD, TableSpec
+from reidsynth.steps import Step, build_step
+from reidsynth.storage import locked
+from reidsynth.tables import table_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class _StepTask:
+    folder: str
+    step: str
+    method: str
+    parameters: str
+    inputs: tuple[str, ...]
+    split: str
+    start: int
+    stop: int
+
+
+def run_step(out: Path, name: str, method: str, parameters: Mapping[str, Any], *, run: Run) -> Manifest:
+    """Run one step on a manifest: make its table, or complete it, or find it already made.
+
+    Args:
+        out: the manifest's folder.
+        name: of the step.
+        method: of the step.
+        parameters: of the step.
+        run: engine and progress.
+
+    Returns:
+        The manifest with the table.
+
+    Raises:
+        UserError: for wrong parameters, a missing or damaged input table, or a full disk.
+    """
+    step = build_step(name, method, parameters)
+    with locked(out):
+        manifest = open_manifest(out)
+        spec = step.output()
+        made = StepInfo(
+            name=step.name,
+            method=step.method,
+            version=step.version,
+            parameters=step.parameters(),
+            weights=step.weights(),
+            inputs=step.inputs(tuple(manifest.tables)),
+        )
+        _refuse_overwriting(manifest, spec)
+        jobs = _step_jobs(manifest, spec, made)
+        if spec.name in manifest.tables and any(not job.done(out) for job in jobs):
+            others = {key: table for key, table in manifest.tables.items() if key != spec.name}
+            write_info(out, manifest.info.model_copy(update={"tables": others}))
+        execute(
+            out, jobs, {spec.name: table_schema(spec)}, _make_block, run=run, label=f"{name} {method}", check=manifest
+        )
+        table = table_info(out, jobs, spec, made)
+        tables = {key: value for key, value in manifest.tables.items() if key != spec.name} | {spec.name: table}
+        commit(out, manifest.info.model_copy(update={"tables": tables}))
+    return open_manifest(out)
+
+
+def _refuse_overwriting(manifest: Manifest, spec: TableSpec) -> None:
+    existing = manifest.tables.get(spec.name)
+    if existing is not None and existing.step is None:
+        raise UserError(f"{manifest.path} got its table {spec.name!r} from the data set: no step may replace it")
+
+
+def _step_jobs(manifest: Manifest, spec: TableSpec, made: StepInfo) -> list[Job]:
+    jobs = []
+    for split in manifest.splits:
+        shards = [shard for shard in manifest.info.captures if shard.split == split]
+        for number, shard in enumerate(shards):
+            checksums = input_checksums(manifest.info, made.inputs, split, number)
+            first = number * ROWS_PER_SHARD
+            common = (
+                str(manifest.path),
+                made.name,
+                made.method,
+                json.dumps(made.parameters, sort_keys=True),
+                made.inputs,
+                split,
+            )
+            jobs.append(
+                Job(
+                    files={spec.name: shard_file(spec.name, split, number, len(shards))},
+                    split=split,
+                    key=step_shard_key(made, spec, checksums),
+                    rows=shard.rows,
+                    tasks=tuple(
+                        _StepTask(*common, first + i, first + min(i + ROWS_PER_BLOCK, shard.rows))
+                        for i in range(0, shard.rows, ROWS_PER_BLOCK)
+                    ),
+                )
+            )
+    return jobs
+
+
+@lru_cache(maxsize=4)
+def _step(name: str, method: str, parameters: str) -> Step:
+    return build_step(name, method, json.loads(parameters))
+
+
+@lru_cache(maxsize=4)
+def _opened(folder: str) -> Manifest:
+    return Manifest(Path(folder), read_info(Path(folder)))
+
+
+def _make_block(task: _StepTask) -> dict[str, pa.RecordBatch]:
+    step = _step(task.step, task.method, task.parameters)
+    _opened.cache_clear()  # an earlier step may have added tables since
+    manifest = _opened(task.folder)
+    readers = {name: manifest.table(name, task.split) for name in ("captures", *task.inputs)}
+    specs = {name: manifest.tables[name].spec for name in task.inputs}
+    block = {name: reader.rows(task.start, task.stop) for name, reader in readers.items()}
+    spec = step.output()
+    return {spec.name: rows.step_batch(step.process, block, inputs=specs, output=spec)}

@@ -1,0 +1,246 @@
+"""From values to rows: what a source read and what a step made, judged and laid out as Arrow batches."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from reidsynth import gates, images
+from reidsynth.manifest import ShardInfo, SplitInfo
+from reidsynth.schema import Content, Made, Record, Sample, TableSpec, Text
+from reidsynth.tables import CAPTURES, table_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+SAMPLES_PER_BATCH = 64
+IMAGE_FORMAT = "png"  # lossless: what a step made is what is stored
+
+
+def plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as JSON values; paths become text."""
+    values: dict[str, Any] = json.loads(json.dumps(dict(parameters), default=str, sort_keys=True))
+    return values
+
+
+def without_root(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters that may be published and that decide the content: all but where the data set lies on this machine."""
+    return {name: value for name, value in parameters.items() if name != "root"}
+
+
+def source_batches(
+    read: Sequence[tuple[Record, Content]], *, split: str, dataset: str, specs: Sequence[TableSpec]
+) -> dict[str, pa.RecordBatch]:
+    """Lay out what a source read.
+
+    Args:
+        read: records with their content, in row order.
+        split: of the rows.
+        dataset: value of that column.
+        specs: tables of the source.
+
+    Returns:
+        table -> its rows, `captures` included.
+    """
+    captures: list[dict[str, Any]] = []
+    tables: dict[str, list[dict[str, Any]]] = {spec.name: [] for spec in specs}
+    for record, content in read:
+        width = height = None
+        for spec in specs:
+            row = _source_row(record, content, spec)
+            tables[spec.name].append(row)
+            if spec.modality == record.modality and spec.kind == "image":
+                width, height = row["width"], row["height"]
+        captures.append(
+            {
+                "sample_id": record.sample_id,
+                "dataset": dataset,
+                "pid": record.pid,
+                "camid": record.camid,
+                "split": split,
+                "role": record.role,
+                "modality": record.modality,
+                "source_path": record.source_path,
+                "source_sha256": content.source_sha256,
+                "width": width,
+                "height": height,
+                "derived_from": record.derived_from,
+            }
+        )
+    batches = {spec.name: _batch(tables[spec.name], table_schema(spec)) for spec in specs}
+    return {"captures": _batch(captures, CAPTURES), **batches}
+
+
+def _batch(values: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(values, schema=schema.remove_metadata())
+
+
+def _source_row(record: Record, content: Content, spec: TableSpec) -> dict[str, Any]:
+    draw = content.draws.get(spec.name)
+    error = content.errors.get(spec.name)
+    if error is not None:
+        return _unmade_row(record.sample_id, spec, "error", error)
+    if spec.kind == "text":
+        text = content.texts.get(spec.name)
+        if text is None:
+            return _unmade_row(record.sample_id, spec, "absent", None)
+        return _text_row(record.sample_id, spec, Made(text=text, draw=draw))
+    encoded = content.images.get(spec.name)
+    if encoded is None:
+        return _unmade_row(record.sample_id, spec, "absent", None)
+    try:
+        pixels = images.decode(encoded)
+    except images.UnreadableImage as unreadable:
+        return _unmade_row(record.sample_id, spec, "error", str(unreadable))
+    return _image_row(record.sample_id, spec, Made(image=_as_modality(pixels, spec), draw=draw), encoded)
+
+
+def _as_modality(pixels: np.ndarray, spec: TableSpec) -> np.ndarray:
+    return pixels[..., 0] if spec.modality == "mask" else pixels
+
+
+def _unmade_row(sample_id: str, spec: TableSpec, verdict: str, reason: str | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"sample_id": sample_id, "origin": spec.origin, "verdict": verdict, "reason": reason}
+    row["scores"] = dict.fromkeys(gates.SCORES[spec.modality])
+    if spec.kind == "text":
+        return row | {"captions": None, "attributes": None, "draw": None, "model": None, "usage": None}
+    row |= {"image": None, "width": None, "height": None, "draw": None}
+    return row | ({"spectrum": spec.spectrum} if spec.modality == "ir" else {})
+
+
+def _judged(row: dict[str, Any], spec: TableSpec, made: Made, photo: np.ndarray | None) -> dict[str, Any]:
+    value = made.text if spec.kind == "text" else made.image
+    assert value is not None  # the callers check; this tells the type checker
+    verdict = gates.judge(spec.modality, value, photo, made.scores)
+    scores = dict.fromkeys(gates.SCORES[spec.modality]) | dict(verdict.scores)
+    return row | {"verdict": verdict.verdict, "reason": verdict.reason, "scores": scores, "draw": made.draw}
+
+
+def _image_row(
+    sample_id: str, spec: TableSpec, made: Made, encoded: bytes, photo: np.ndarray | None = None
+) -> dict[str, Any]:
+    assert made.image is not None  # the callers check; this tells the type checker
+    height, width = made.image.shape[:2]
+    row = _unmade_row(sample_id, spec, "pass", None)
+    row |= {"image": {"bytes": encoded, "path": None}, "width": width, "height": height}
+    return _judged(row, spec, made, photo)
+
+
+def _text_row(sample_id: str, spec: TableSpec, made: Made) -> dict[str, Any]:
+    text = made.text
+    assert text is not None  # the callers check; this tells the type checker
+    row = _unmade_row(sample_id, spec, "pass", None)
+    row |= {
+        "captions": list(text.captions),
+        "attributes": None if text.attributes is None else dict(text.attributes),
+        "model": text.model,
+        "usage": None if text.usage is None else dict(text.usage),
+    }
+    return _judged(row, spec, made, None)
+
+
+def step_batch(
+    process: Callable[[Sequence[Sample]], list[Made]],
+    block: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    inputs: Mapping[str, TableSpec],
+    output: TableSpec,
+) -> pa.RecordBatch:
+    """Run a step over a block of rows: decode once, sort by size, process in batches, encode, judge.
+
+    Args:
+        process: the step's hook.
+        block: table -> rows, `captures` and the inputs, row-aligned.
+        inputs: table -> its specification.
+        output: the table that is made.
+
+    Returns:
+        One row for each capture, in order.
+    """
+    values: list[dict[str, Any]] = [{} for _ in block["captures"]]
+    ready: list[tuple[int, Sample]] = []
+    for number, capture in enumerate(block["captures"]):
+        given = _sample(capture, {name: block[name][number] for name in inputs}, inputs)
+        if isinstance(given, Sample):
+            ready.append((number, given))
+        else:
+            values[number] = _unmade_row(capture["sample_id"], output, "absent", given)
+    ready.sort(key=lambda item: (_size(item[1]), item[0]))
+    for first in range(0, len(ready), SAMPLES_PER_BATCH):
+        part = ready[first : first + SAMPLES_PER_BATCH]
+        made = process([sample for _, sample in part])
+        for (number, sample), result in zip(part, made, strict=True):
+            values[number] = _made_row(sample, output, result)
+    return _batch(values, table_schema(output))
+
+
+def _size(sample: Sample) -> tuple[int, ...]:
+    return next((image.shape[:2] for image in sample.images.values()), ())
+
+
+def _sample(
+    capture: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, TableSpec]
+) -> Sample | str | None:
+    """The sample, or why it can't be processed: the reason of the first input that is not usable."""
+    pixels: dict[str, np.ndarray] = {}
+    texts: dict[str, Text] = {}
+    for name, row in given.items():
+        if row["verdict"] != "pass" and inputs[name].kind == "text":
+            continue  # a step that reads captions or attributes does without them
+        if row["verdict"] != "pass":
+            reason = row["reason"]
+            return f"{name}: {reason}" if reason else None
+        if inputs[name].kind == "text":
+            texts[name] = Text(tuple(row["captions"]), row["attributes"], row["model"], row["usage"])
+            continue
+        try:
+            pixels[name] = _as_modality(images.decode(row["image"]["bytes"]), inputs[name])
+        except images.UnreadableImage as unreadable:
+            return f"{name}: {unreadable}"
+    return Sample(capture["sample_id"], capture, pixels, texts)
+
+
+def _made_row(sample: Sample, output: TableSpec, made: Made) -> dict[str, Any]:
+    if made.error is not None:
+        return _unmade_row(sample.sample_id, output, "error", made.error)
+    if output.kind == "text":
+        return _text_row(sample.sample_id, output, made)
+    if made.image is None:
+        raise ValueError(f"a step for {output.name!r} gave {sample.sample_id!r} neither an image nor an error")
+    photo = sample.images.get("rgb")
+    if photo is not None and made.image.shape[:2] != photo.shape[:2]:
+        raise ValueError(f"a step for {output.name!r} changed the size of {sample.sample_id!r}")
+    return _image_row(sample.sample_id, output, made, images.encode(made.image, IMAGE_FORMAT), photo)
+
+
+def verdict_counts(folder: Path, shards: Sequence[ShardInfo]) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """Count verdicts by split, and reasons, from the shards themselves."""
+    counts: dict[str, Counter[str]] = {}
+    reasons: Counter[str] = Counter()
+    for shard in shards:
+        table = pq.read_table(folder / shard.file, columns=["verdict", "reason"], partitioning=None)
+        counts.setdefault(shard.split, Counter()).update(table.column("verdict").to_pylist())
+        reasons.update(reason for reason in table.column("reason").to_pylist() if reason)
+    return {split: dict(sorted(c.items())) for split, c in counts.items()}, dict(sorted(reasons.items()))
+
+
+def split_infos(folder: Path, files: Mapping[str, Sequence[str]]) -> dict[str, SplitInfo]:
+    """Size of each split, counted from its captures."""
+    infos = {}
+    for split, paths in files.items():
+        if not paths:
+            continue
+        columns = ["pid", "role"]
+        table = pa.concat_tables(pq.read_table(folder / path, columns=columns, partitioning=None) for path in paths)
+        roles = Counter(table.column("role").to_pylist())
+        identities = pc.count_distinct(table.column("pid")).as_py()
+        infos[split] = SplitInfo(rows=table.num_rows, identities=identities, roles=dict(sorted(roles.items())))
+    return infos
