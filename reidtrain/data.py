@@ -22,12 +22,12 @@ from torch.utils.data import Dataset
 from reidtrain.batch import IMAGE_MODALITIES, MODALITIES
 from reidtrain.errors import UserError
 from reidtrain.items import Item, collate
+from reidtrain.sampler import Draw, IdentityIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reidsynth.manifest import Manifest, TableReader
-    from reidtrain.sampler import Draw
     from reidtrain.transforms import ImageTransform
 
 __all__ = ["DEFAULT_TABLES", "ONLINE_CA", "Item", "ReIDDataset", "collate", "decode", "open_manifest"]
@@ -289,11 +289,11 @@ class ReIDDataset(Dataset[Item]):
             fitted = self.transform.fit(self.pixels(row, modality))
             if self._cache is not None:
                 self._cache[key] = fitted
-        if epoch is None:
-            rng = sample_rng(self.seed, str(self.sample_ids[row]), ONLINE_CA) if online else None
-            return self.transform(fitted, modality="" if online else modality, rng=rng, channel=_channel(online))
-        rng = sample_rng(self.seed, str(self.sample_ids[row]), f"augment/{epoch}/{modality}")
-        return self.transform(fitted, modality=modality, rng=rng, channel=_channel(online))
+        if epoch is None and not online:
+            return self.transform(fitted, modality=modality)
+        rng = sample_rng(self.seed, str(self.sample_ids[row]), ONLINE_CA if epoch is None else f"{modality}/{epoch}")
+        recipe = "" if epoch is None else modality
+        return self.transform(fitted, modality=recipe, rng=rng, channel="replicate" if online else None)
 
     def pixels(self, row: int, modality: str) -> np.ndarray:
         """Decode the image of a row.
@@ -341,6 +341,10 @@ class ReIDDataset(Dataset[Item]):
             self._readers[key] = self._manifests[source.manifest].table(source.table, self.split)
         return self._readers[key]
 
+    def index(self) -> IdentityIndex:
+        """What a sampler needs to know."""
+        return IdentityIndex(self.labels, self.present, self.caption_counts if "text" in self.present else None)
+
     @property
     def checksum(self) -> str:
         """Checksum of the data in use: captures and tables of this split; tables added later don't change it."""
@@ -370,10 +374,6 @@ def decode(encoded: bytes) -> np.ndarray | None:
 
     image: np.ndarray | None = cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), cv2.IMREAD_COLOR)
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-
-
-def _channel(online: bool) -> Any:  # noqa: ANN401 - the literal type of `Augment.channel`
-    return "replicate" if online else None
 
 
 def _names(manifest: Manifest, modality: str) -> list[str]:
