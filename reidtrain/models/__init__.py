@@ -1,1 +1,41 @@
-"""The models; each registers by one line in MODELS."""
+"""The models; each registers by one line in MODELS.
+
+A model encodes a `Batch` into features: `encode(batch, modalities) -> (B, D)` for search and evaluation, and
+`forward(batch) -> outputs` for its objective of the same name in `reidtrain.objectives`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, cast
+
+from reidtrain.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from reidtrain.backbones import DualEncoder
+
+MODELS: dict[str, str] = {
+    "flexireid": "reidtrain.models.flexireid:build",
+}
+
+
+def build_model(name: str, backbone: DualEncoder, **options: Any) -> nn.Module:  # noqa: ANN401  each model's own options
+    """Build a model on a backbone.
+
+    Args:
+        name: a key of MODELS.
+        backbone: its encoder; becomes part of the model.
+        options: flat options of that model.
+
+    Returns:
+        The model, its new parameters drawn from the process's random state.
+
+    Raises:
+        UserError: for an unknown model, option or value.
+    """
+    if name not in MODELS:
+        raise UserError(f"model {name!r} is unknown: choose one of {', '.join(sorted(MODELS))}")
+    module, _, builder = MODELS[name].partition(":")
+    return cast("nn.Module", getattr(importlib.import_module(module), builder)(backbone, **options))

@@ -1,0 +1,270 @@
+"""Image-text encoders with CLIP's architecture, walked block by block so that adapters can stand beside each FFN.
+
+`build_backbone` takes
+- `demo`: the small encoder shipped in `assets/demo-backbone` (its README.md tells how it was trained);
+- a folder with `config.json` and `model.safetensors`, as `save_backbone` and `reidtrain pretrain-backbone` write it;
+- `NAME:WEIGHTS`: an open_clip architecture with a local `.safetensors`, `.bin` or `.pt` state dict;
+- `NAME:TAG`: an open_clip architecture with one of its published weight tags, fetched by open_clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from reidtrain.backbone_files import (
+    CLIP_MEAN,
+    CLIP_STD,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    Description,
+    build_clip,
+    load_weights,
+    read_description,
+    read_weights,
+)
+from reidtrain.errors import UserError
+from reidtrain.tokenizer import Tokenizer
+
+ASSETS = Path(__file__).parent / "assets"
+
+Adapter = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
+"""(normalised tokens (B, L, W), mask of real tokens (B, L) or None) -> what is added beside the block's FFN."""
+
+
+def resize_position_embedding(
+    embedding: torch.Tensor, grid: tuple[int, int], new_grid: tuple[int, int]
+) -> torch.Tensor:
+    """Resize a ViT's position embedding for another grid of patches.
+
+    Bilinear, corners not aligned, no antialiasing, as UNIReID and FlexiReID resize CLIP's; open_clip's own resizing
+    is bicubic with antialiasing and gives other features. The row of the class token is kept.
+
+    Args:
+        embedding: (1 + h * w, W), the class token's row first.
+        grid: (h, w) of `embedding`.
+        new_grid: (h', w') wanted.
+
+    Returns:
+        (1 + h' * w', W).
+    """
+    if grid == new_grid:
+        return embedding
+    head, body = embedding[:1], embedding[1:]
+    image = body.float().reshape(1, *grid, -1).permute(0, 3, 1, 2)
+    image = F.interpolate(image, size=new_grid, mode="bilinear", align_corners=False, antialias=False)
+    return torch.cat([head, image.permute(0, 2, 3, 1).reshape(-1, body.shape[1]).to(body.dtype)])
+
+
+class DualEncoder(nn.Module):
+    """A CLIP model whose towers give token sequences and take adapters.
+
+    Args:
+        clip: an open_clip `CLIP` with a ViT and a causal text transformer.
+        tokenizer: texts to ids.
+        mean: of the colour channels of its input.
+        std: of the colour channels of its input.
+        frozen: no parameter needs a gradient, and the modules stay in eval mode whatever `train()` says, so that
+            BatchNorm keeps its statistics.
+        image_size: (height, width) of input images, None for the model's own.
+
+    Attributes:
+        image_size: (height, width) of input images.
+        grid: (rows, columns) of patch tokens.
+        embed_dim: D, length of features and of projected tokens.
+        vision_width, text_width: W inside the towers.
+        vision_layers, text_layers: number of blocks.
+    """
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        tokenizer: Tokenizer,
+        *,
+        mean: Sequence[float] = CLIP_MEAN,
+        std: Sequence[float] = CLIP_STD,
+        frozen: bool = True,
+        image_size: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        _require_plain(clip)
+        self.clip = cast(Any, clip)
+        self.tokenizer = tokenizer
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.frozen = frozen
+        visual = self.clip.visual
+        self.patch_size: tuple[int, int] = tuple(visual.patch_size)
+        self.image_size: tuple[int, int] = image_size or tuple(visual.image_size)
+        self.grid = (self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1])
+        if 0 in self.grid:
+            raise UserError(
+                f"image size {self.image_size} is smaller than one patch of {self.patch_size}: give a larger one"
+            )
+        resized = resize_position_embedding(visual.positional_embedding.data, tuple(visual.grid_size), self.grid)
+        visual.positional_embedding = nn.Parameter(resized)
+        visual.image_size, visual.grid_size = self.image_size, self.grid
+        self.embed_dim = int(visual.proj.shape[1])
+        self.vision_width, self.text_width = int(visual.proj.shape[0]), int(self.clip.ln_final.weight.shape[0])
+        self.vision_layers, self.text_layers = len(visual.transformer.resblocks), len(self.clip.transformer.resblocks)
+        self.requires_grad_(not frozen)
+        self.train(not frozen)
+
+    def train(self, mode: bool = True) -> DualEncoder:
+        """Switch to training mode; a frozen encoder stays in eval mode."""
+        return super().train(mode and not self.frozen)
+
+    def tokenize(self, texts: Sequence[str]) -> torch.Tensor:
+        """Turn B texts into (B, context length) token ids."""
+        return self.tokenizer(texts)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the words of a text that this encoder does not know and leaves out."""
+        return self.tokenizer.unknown_words(text)
+
+    def image_tokens(
+        self, images: torch.Tensor, adapters: Sequence[Adapter] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple[int, int]]:
+        """Encode images.
+
+        Args:
+            images: (B, 3, H, W), normalised by `mean` and `std`, of `image_size`.
+            adapters: one per vision block, added beside its FFN.
+
+        Returns:
+            Global features (B, D): the class token after the last norm and the projection, not normalised; patch
+            tokens (B, rows * columns, D), likewise; the grid (rows, columns).
+        """
+        if tuple(images.shape[-2:]) != self.image_size:
+            raise ValueError(f"images must be {self.image_size} (height, width), received {tuple(images.shape[-2:])}")
+        visual = self.clip.visual
+        tokens = visual._embeds(images)
+        tokens = _walk(visual.transformer.resblocks, tokens, None, None, adapters)
+        projected = visual.ln_post(tokens) @ visual.proj
+        return projected[:, 0], projected[:, 1:], self.grid
+
+    def text_tokens(
+        self, ids: torch.Tensor, adapters: Sequence[Adapter] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Encode token ids.
+
+        The sequence is cut behind the last end token of the batch: attention is causal, so nothing before it changes.
+
+        Args:
+            ids: (B, L) from `tokenize`.
+            adapters: one per text block, added beside its FFN.
+
+        Returns:
+            Global features (B, D): the token at the end mark after the last norm and the projection, not normalised;
+            tokens (B, L', D), likewise; lengths (B,), start and end mark included.
+        """
+        ends = ids.argmax(dim=1)
+        longest = int(ends.max()) + 1
+        ids = ids[:, :longest]
+        mask = torch.arange(longest, device=ids.device)[None, :] <= ends[:, None]
+        tokens = self.clip.token_embedding(ids) + self.clip.positional_embedding[:longest]
+        causal = self.clip.attn_mask[:longest, :longest]
+        tokens = _walk(self.clip.transformer.resblocks, tokens, causal, mask, adapters)
+        projected = self.clip.ln_final(tokens) @ self.clip.text_projection
+        return projected[torch.arange(len(ids), device=ids.device), ends], projected, ends + 1
+
+
+def _walk(
+    blocks: Sequence[nn.Module],
+    tokens: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    real: torch.Tensor | None,
+    adapters: Sequence[Adapter] | None,
+) -> torch.Tensor:
+    if adapters is not None and len(adapters) != len(blocks):
+        raise ValueError(f"one adapter per block is needed, received {len(adapters)} for {len(blocks)} blocks")
+    for index, module in enumerate(blocks):
+        block = cast(Any, module)
+        tokens = tokens + block.ls_1(block.attention(block.ln_1(tokens), attn_mask=attention_mask))
+        normalised = block.ln_2(tokens)
+        update = block.ls_2(block.mlp(normalised))
+        tokens = tokens + (update if adapters is None else update + adapters[index](normalised, real))
+    return tokens
+
+
+def _require_plain(clip: nn.Module) -> None:
+    visual = getattr(clip, "visual", None)
+    plain = (
+        hasattr(visual, "class_embedding")
+        and getattr(visual, "pool_type", None) == "tok"
+        and getattr(visual, "attn_pool", None) is None
+        and isinstance(getattr(visual, "proj", None), nn.Parameter)
+        and isinstance(getattr(clip, "text_projection", None), nn.Parameter)
+        and getattr(clip, "text_pool_type", None) == "argmax"
+    )
+    if not plain:
+        raise UserError(
+            f"backbone of type {type(clip).__name__} is not a plain CLIP (a ViT with a class token and a causal text "
+            "transformer): use an open_clip ViT such as ViT-B-16 or ViT-L-14"
+        )
+
+
+def _from_folder(folder: Path) -> tuple[nn.Module, Tokenizer, Description]:
+    description = read_description(folder)
+    clip, tokenizer = build_clip(description)
+    load_weights(clip, read_weights(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
+    return clip, tokenizer, description
+
+
+def _from_open_clip(name: str, weights: str) -> nn.Module:
+    import open_clip
+
+    if name not in open_clip.list_models():
+        raise UserError(
+            f"backbone {name!r} is neither 'demo', nor a folder with {CONFIG_FILE}, nor an open_clip architecture "
+            "such as ViT-B-16 (python -c 'import open_clip; print(open_clip.list_models())' lists them)"
+        )
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if weights in tags:
+        try:
+            return cast(nn.Module, open_clip.create_model(name, pretrained=weights))
+        except Exception as error:
+            raise UserError(
+                f"the weights {weights!r} of {name} could not be fetched ({type(error).__name__}): download the "
+                f"state dict yourself and write {name}:/path/to/open_clip_model.safetensors"
+            ) from error
+    if not Path(weights).suffix:
+        raise UserError(
+            f"backbone {name!r} has no weights named {weights!r}: write {name}:TAG with one of "
+            f"{', '.join(tags) or 'no published tags'}, or {name}:/path/to/open_clip_model.safetensors"
+        )
+    clip: nn.Module = open_clip.create_model(name, pretrained=None)
+    _require_plain(clip)
+    load_weights(clip, read_weights(Path(weights).expanduser()), weights)
+    return clip
+
+
+def build_backbone(name_or_path: str, *, frozen: bool = True, image_size: tuple[int, int] | None = None) -> DualEncoder:
+    """Build an image-text encoder with its weights; never with random ones.
+
+    Args:
+        name_or_path: `demo`, a backbone folder, `ARCHITECTURE:TAG` or `ARCHITECTURE:FILE`; see the module docstring.
+        frozen: see `DualEncoder`.
+        image_size: (height, width) of input images, None for the model's own; the position embedding is resized.
+
+    Returns:
+        The encoder, on the CPU, in float32.
+
+    Raises:
+        UserError: if it is unknown, or its files are missing or do not fit; the message names the file to provide.
+    """
+    folder = ASSETS / "demo-backbone" if name_or_path == "demo" else Path(name_or_path).expanduser()
+    if folder.is_dir():
+        clip, tokenizer, description = _from_folder(folder)
+        mean, std = description.mean, description.std
+        return DualEncoder(clip, tokenizer, mean=mean, std=std, frozen=frozen, image_size=image_size)
+    architecture, _, weights = name_or_path.partition(":")
+    clip = _from_open_clip(architecture, weights)
+    visual = cast(Any, clip).visual
+    mean, std = getattr(visual, "image_mean", None) or CLIP_MEAN, getattr(visual, "image_std", None) or CLIP_STD
+    tokenizer = Tokenizer(int(cast(Any, clip).context_length))
+    return DualEncoder(clip, tokenizer, mean=mean, std=std, frozen=frozen, image_size=image_size)

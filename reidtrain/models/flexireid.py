@@ -1,0 +1,269 @@
+"""FlexiReID: seven query modes over text, sketch and infrared against photographs, on a frozen CLIP.
+
+Paper: Sun et al., "FlexiReID: Adaptive Mixture of Expert for Multi-Modal Person Re-Identification" (2025). There is no
+released code. Decisions where the paper is silent or contradicts itself:
+
+- The mixture of adapters stands beside the frozen FFN of every block of both towers, after attention, on the FFN's
+  normalised input, and its up-projections start at zero: step 0 equals CLIP.
+- The threshold stands in the paper as 0.6, 0.4 and 0.65; the default is 0.6. Gates are raw probabilities.
+- CMQF works on 1 + K tokens a modality; missing modalities are learnable (1 + K) x D embeddings.
+- The local tokens are patch and word tokens after the tower's last norm and projection, like the global feature.
+- The gallery feature is the plain class feature of the photograph, with the adapters.
+- `residual_global` is ours, off by default; see `reidtrain.models.fusion.Fusion`.
+- `adapter_scale` 0.1, ReLU and the Kaiming down-projection follow AdaptFormer (NeurIPS 2022); width 64 likewise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from reidtrain.backbones import Adapter, DualEncoder
+from reidtrain.batch import SEVEN_MODES, Batch
+from reidtrain.errors import UserError
+from reidtrain.models.experts import ROUTING_UNITS, ROUTINGS, ExpertLayer, ExpertOptions, Routing, adaptive_gates
+from reidtrain.models.fusion import FUSIONS, QUERY_MODALITIES, Fusion, segment_tokens, stripe_tokens
+
+__all__ = ["FlexiReID", "FlexiReIDOptions", "FlexiReIDOutputs", "adaptive_gates", "build"]
+
+
+@dataclass(frozen=True, slots=True)
+class FlexiReIDOptions:
+    """Options; the defaults are the paper's.
+
+    Args:
+        experts: number of experts n.
+        threshold: of the adaptive routing, 0 to 1.
+        routing: `adaptive`, `topk`, `soft`, `hash` or `mlp`.
+        routing_unit: `token` or `sequence`.
+        top_k: of the top-k routing.
+        adapter_width: bottleneck of an expert.
+        adapter_scale: factor on what the experts add.
+        fusion: `cmqf`, `concat`, `sum`, `hierarchical` or `global-sum`.
+        missing: `learnable` or `zeros`.
+        local_tokens: K, at most the rows of the image's patch grid.
+        fusion_heads: heads of the fusion blocks, a divisor of the feature length.
+        fusion_ratio: hidden width of their FFN over the feature length.
+        residual_global: beyond the paper; see `Fusion`.
+    """
+
+    experts: int = 6
+    threshold: float = 0.6
+    routing: str = "adaptive"
+    routing_unit: str = "token"
+    top_k: int = 2
+    adapter_width: int = 64
+    adapter_scale: float = 0.1
+    fusion: str = "cmqf"
+    missing: str = "learnable"
+    local_tokens: int = 8
+    fusion_heads: int = 8
+    fusion_ratio: float = 4.0
+    residual_global: bool = False
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise UserError(f"flexireid: {'; '.join(problems)}")
+
+    def _problems(self) -> list[str]:
+        choices: dict[str, tuple[str, ...]] = {
+            "routing": ROUTINGS,
+            "routing_unit": ROUTING_UNITS,
+            "fusion": FUSIONS,
+            "missing": ("learnable", "zeros"),
+        }
+        found = [
+            f"{name} is {getattr(self, name)!r}, choose one of {', '.join(valid)}"
+            for name, valid in choices.items()
+            if getattr(self, name) not in valid
+        ]
+        for name in ("experts", "top_k", "adapter_width", "local_tokens", "fusion_heads"):
+            if getattr(self, name) < 1:
+                found.append(f"{name} is {getattr(self, name)}, it must be at least 1")
+        if not 0 <= self.threshold <= 1:
+            found.append(f"threshold is {self.threshold}, it must lie between 0 and 1")
+        if self.top_k > self.experts:
+            found.append(f"top_k is {self.top_k}, there are only {self.experts} experts")
+        return found
+
+    def expert_options(self) -> ExpertOptions:
+        """Return the part that an expert layer needs."""
+        return ExpertOptions(
+            count=self.experts,
+            routing=self.routing,
+            threshold=self.threshold,
+            top_k=self.top_k,
+            routing_unit=self.routing_unit,
+            width=self.adapter_width,
+            scale=self.adapter_scale,
+        )
+
+
+@dataclass(slots=True)
+class FlexiReIDOutputs:
+    """What one batch gives.
+
+    Args:
+        queries: modalities of a mode, as `QueryMode.query` orders them -> (B, D) fused features.
+        valid: the same keys -> (B,) bool, rows that hold all of the mode's modalities.
+        gallery: (B, D) class features of the photographs.
+        gallery_valid: (B,) bool, rows that hold a photograph.
+        routing: one per expert layer and tower pass, empty for a single adapter.
+    """
+
+    queries: dict[tuple[str, ...], torch.Tensor]
+    valid: dict[tuple[str, ...], torch.Tensor]
+    gallery: torch.Tensor
+    gallery_valid: torch.Tensor
+    routing: list[Routing] = field(default_factory=list)
+
+
+class FlexiReID(nn.Module):
+    """The model.
+
+    Args:
+        backbone: frozen image-text encoder.
+        options: see `FlexiReIDOptions`.
+    """
+
+    def __init__(self, backbone: DualEncoder, options: FlexiReIDOptions) -> None:
+        super().__init__()
+        if options.local_tokens > backbone.grid[0]:
+            raise UserError(
+                f"flexireid: local_tokens is {options.local_tokens}, but images of {backbone.image_size} have only "
+                f"{backbone.grid[0]} rows of patches: give {backbone.grid[0]} or fewer"
+            )
+        if backbone.embed_dim % options.fusion_heads:
+            raise UserError(
+                f"flexireid: fusion_heads is {options.fusion_heads}, it must divide the feature length "
+                f"{backbone.embed_dim}"
+            )
+        self.backbone = backbone
+        self.options = options
+        layer = options.expert_options()
+        self.vision_experts = nn.ModuleList(
+            ExpertLayer(backbone.vision_width, layer) for _ in range(backbone.vision_layers)
+        )
+        self.text_experts = nn.ModuleList(ExpertLayer(backbone.text_width, layer) for _ in range(backbone.text_layers))
+        self.fusion = Fusion(
+            backbone.embed_dim,
+            kind=options.fusion,
+            local_tokens=options.local_tokens,
+            missing=options.missing,
+            heads=options.fusion_heads,
+            ratio=options.fusion_ratio,
+            residual_global=options.residual_global,
+        )
+
+    def _image_sequences(self, images: torch.Tensor, routing: list[Routing] | None) -> torch.Tensor:
+        top, patches, grid = self.backbone.image_tokens(images, _adapters(self.vision_experts, routing))
+        return torch.cat([top[:, None], stripe_tokens(patches, grid, self.options.local_tokens)], dim=1)
+
+    def _text_sequences(self, ids: torch.Tensor, routing: list[Routing] | None) -> torch.Tensor:
+        top, tokens, lengths = self.backbone.text_tokens(ids, _adapters(self.text_experts, routing))
+        return torch.cat([top[:, None], segment_tokens(tokens, lengths, self.options.local_tokens)], dim=1)
+
+    def sequences(
+        self, batch: Batch, modalities: Sequence[str], routing: list[Routing] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Encode each modality once; all images go through the shared image tower together.
+
+        Args:
+            batch: what to encode.
+            modalities: which; one that the batch lacks altogether is left out.
+            routing: receives how each layer routed.
+
+        Returns:
+            Modality -> (B, 1 + K, D): the global feature, then K local ones.
+        """
+        found: dict[str, torch.Tensor] = {}
+        names = [name for name in modalities if name in batch.images]
+        if names:
+            together = self._image_sequences(torch.cat([batch.images[name] for name in names]), routing)
+            found.update(zip(names, together.chunk(len(names)), strict=True))
+        if "text" in modalities and batch.tokens is not None:
+            found["text"] = self._text_sequences(batch.tokens, routing)
+        return found
+
+    def encode(self, batch: Batch, modalities: Sequence[str]) -> torch.Tensor:
+        """Encode queries or gallery items.
+
+        Args:
+            batch: what to encode; where a row lacks a modality, its missing embedding stands in.
+            modalities: any subset of text, sketch and ir, or rgb alone (the plain class feature).
+
+        Returns:
+            (B, D), not normalised.
+
+        Raises:
+            UserError: for other combinations, or where the batch holds none of the modalities.
+        """
+        wanted = tuple(modalities)
+        if wanted != ("rgb",) and (not wanted or not set(wanted) <= set(QUERY_MODALITIES)):
+            raise UserError(
+                f"flexireid cannot encode {'+'.join(wanted) or 'nothing'}: give rgb alone, or any of "
+                f"{', '.join(QUERY_MODALITIES)}"
+            )
+        tokens = self.sequences(batch, wanted)
+        if not tokens:
+            raise UserError(f"the samples hold no {' or '.join(wanted)}: choose a mode whose modalities the data has")
+        if wanted == ("rgb",):
+            return tokens["rgb"][:, 0]
+        fused: torch.Tensor = self.fusion(tokens, {name: batch.present[name] for name in tokens})
+        return fused
+
+    def forward(self, batch: Batch) -> FlexiReIDOutputs:
+        """Encode photographs and all query modes that the batch has the modalities for.
+
+        The modes are fused in one pass, mode after mode along the batch axis.
+        """
+        routing: list[Routing] = []
+        tokens = self.sequences(batch, ("rgb", *QUERY_MODALITIES), routing)
+        gallery = tokens.pop("rgb")[:, 0]
+        modes = [mode.query for mode in SEVEN_MODES if set(mode.query) <= tokens.keys()]
+        present = {name: torch.cat([batch.present[name] & (name in mode) for mode in modes]) for name in tokens}
+        stacked = {name: sequence.repeat(len(modes), 1, 1) for name, sequence in tokens.items()}
+        fused = self.fusion(stacked, present).chunk(len(modes))
+        valid = {mode: _all(batch.present, mode) for mode in modes}
+        return FlexiReIDOutputs(dict(zip(modes, fused, strict=True)), valid, gallery, batch.present["rgb"], routing)
+
+
+def _all(present: Mapping[str, torch.Tensor], names: Sequence[str]) -> torch.Tensor:
+    return torch.stack([present[name] for name in names]).all(dim=0)
+
+
+def _adapters(layers: nn.ModuleList, routing: list[Routing] | None) -> list[Adapter]:
+    def bind(layer: nn.Module) -> Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]:
+        def adapt(tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+            update: torch.Tensor
+            update, routed = layer(tokens, mask)
+            if routing is not None and routed is not None:
+                routing.append(routed)
+            return update
+
+        return adapt
+
+    return [bind(layer) for layer in layers]
+
+
+def build(backbone: DualEncoder, **options: Any) -> FlexiReID:  # noqa: ANN401  checked by FlexiReIDOptions
+    """Build FlexiReID from flat options.
+
+    Args:
+        backbone: a frozen `DualEncoder`.
+        options: fields of `FlexiReIDOptions`.
+
+    Raises:
+        UserError: for an unknown option or a value out of range.
+    """
+    known = [entry.name for entry in dataclasses.fields(FlexiReIDOptions)]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise UserError(f"flexireid has no option {', '.join(unknown)}: its options are {', '.join(known)}")
+    return FlexiReID(backbone, FlexiReIDOptions(**options))
