@@ -1,0 +1,5 @@
+"""Run the command line as `python -m reidsynth`."""
+
+from reidsynth.cli import app
+
+app(prog_name="reidsynth")

@@ -1,0 +1,29 @@
+"""Fixtures of the pipeline's tests: a registered source of noise and two steps."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from reidsynth.engines import LocalEngine
+from reidsynth.jobs import Run
+from reidsynth.sources import SOURCES
+from reidsynth.steps import STEPS
+
+
+@pytest.fixture
+def noise(monkeypatch):
+    """Register the source `noise` and the steps `build-ir inverse` and `build-sketch outline`."""
+    monkeypatch.setitem(SOURCES, "noise", "drawn_source:Noise")
+    monkeypatch.setitem(STEPS, "build-ir", {**STEPS["build-ir"], "inverse": "drawn_source:Inverse"})
+    monkeypatch.setitem(STEPS, "build-sketch", {**STEPS["build-sketch"], "outline": "drawn_source:Outline"})
+
+
+@pytest.fixture
+def run():
+    """One worker, in this process."""
+    return Run(LocalEngine(1), progress=False)

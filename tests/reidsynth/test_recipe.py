@@ -1,0 +1,90 @@
+"""Recipes: checked as a whole before the first row, written back into the manifest."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from reidsynth.errors import UserError
+from reidsynth.recipe import build, load_recipe, unmet
+
+GOOD = {
+    "recipe": 1,
+    "name": "trial",
+    "about": "Noise.",
+    "source": {"name": "noise", "rows": 12},
+    "steps": [
+        {"step": "build-ir", "method": "inverse", "offset": 3},
+        {"step": "build-sketch", "method": "outline"},
+    ],
+    "expect": {"train": {"captures": 12, "identities": 6}},
+}
+
+
+@pytest.fixture
+def write(noise, tmp_path):
+    def written(**changes):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(GOOD | changes))
+        return path
+
+    return written
+
+
+def test_build_makes_every_table_and_keeps_the_recipe(write, run, tmp_path):
+    recipe = load_recipe(write(), overrides=["seed=5"])
+    manifest = build(recipe, tmp_path / "m", run=run)
+    assert set(manifest.tables) == {"rgb", "mask", "text", "ir-inverse", "sketch-outline"}
+    assert manifest.info.name == "trial"
+    assert manifest.info.recipe["source"] == {"name": "noise", "rows": 12, "seed": 5}
+    assert manifest.info.source.parameters["seed"] == 5
+    assert unmet(recipe, manifest) == []
+    expecting = load_recipe(write(expect={"train": {"captures": 13}, "val": {"identities": 2}}))
+    assert unmet(expecting, manifest) == [
+        "split 'train' holds 12 captures, and 13 are expected",
+        "split 'val' holds 0 identities, and 2 are expected",
+    ]
+
+
+def test_three_mistakes_are_named_at_once(write):
+    path = write(
+        source={"name": "noise", "rows": "many"},
+        steps=[{"step": "build-ir", "method": "invers"}, {"step": "build-sketch", "method": "outline", "width": 3}],
+        colour="red",
+    )
+    with pytest.raises(UserError) as caught:
+        load_recipe(path)
+    message = str(caught.value)
+    assert "has 4 mistakes" in message
+    assert "colour: there is no such key" in message
+    assert "source: source 'noise': parameter 'rows'" in message
+    assert "received 'many'" in message
+    assert "steps.0: unknown method of step 'build-ir': 'invers' (did you mean 'inverse'?)" in message
+    assert "steps.1: step 'build-sketch', method 'outline': unknown parameter 'width'" in message
+
+
+def test_a_step_before_its_input_is_found_before_the_first_row(write):
+    path = write(steps=[{"step": "build-sketch", "method": "outline"}, {"step": "build-ir", "method": "inverse"}])
+    with pytest.raises(UserError, match=r"steps\.0: .*needs table 'ir-inverse'"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("a: [", "is no valid YAML"), ("- 1", "holds no keys"), ("recipe: 2\nname: x\nsource: {name: noise}", "recipe:")],
+)
+def test_files_that_are_no_recipe(noise, tmp_path, text, said):
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=said):
+        load_recipe(path)
+
+
+def test_a_recipe_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.yaml does not exist"):
+        load_recipe(tmp_path / "nowhere.yaml")
+
+
+def test_settings_need_an_equals_sign(write):
+    with pytest.raises(UserError, match="--set 'rows' is not valid"):
+        load_recipe(write(), overrides=["rows"])
