@@ -16,7 +16,7 @@ Objective = Callable[[Any, Batch, Mapping[str, Any]], dict[str, torch.Tensor]]
 
 FLEXIREID_DEFAULTS: dict[str, Any] = {
     "scale": 50.0,
-    "ada_weight": 0.5,
+    "entropy_weight": 0.5,
     "use_image_ids": False,
     "image_id_factor": 0.3,
     "mode_weights": {},
@@ -46,7 +46,7 @@ def flexireid(outputs: FlexiReIDOutputs, batch: Batch, options: Mapping[str, Any
     Args:
         outputs: of the model.
         batch: its labels and image ids.
-        options: `scale` (50, i.e. 1/0.02), `ada_weight` (lambda, 0.5), `use_image_ids` (false) with
+        options: `scale` (50, i.e. 1/0.02), `entropy_weight` (lambda, 0.5), `use_image_ids` (false) with
             `image_id_factor` (0.3), `mode_weights` (mode name -> factor, for example {"T->R": 2.0}; others 1).
 
     Returns:
@@ -75,7 +75,7 @@ def flexireid(outputs: FlexiReIDOutputs, batch: Batch, options: Mapping[str, Any
         active = [(routed.active * routed.mask).sum() / routed.mask.sum().clamp_min(1) for routed in outputs.routing]
         summed["ada"] = torch.stack(layers).mean()
         summed["active_experts"] = torch.stack(active).mean().detach()
-        total = total + chosen["ada_weight"] * summed["ada"]
+        total = total + chosen["entropy_weight"] * summed["ada"]
     return {"total": total, **summed, **terms}
 
 

@@ -219,7 +219,7 @@ def test_the_adaptive_loss_falls():
     optimizer = torch.optim.Adam([value for value in model.parameters() if value.requires_grad], lr=1e-2)
     history = []
     for _ in range(25):
-        losses = OBJECTIVES["flexireid"](model(batch), batch, {"ada_weight": 5.0})
+        losses = OBJECTIVES["flexireid"](model(batch), batch, {"entropy_weight": 5.0})
         optimizer.zero_grad()
         losses["total"].backward()
         optimizer.step()
@@ -233,8 +233,8 @@ def test_the_adaptive_loss_falls():
 def test_objective_options():
     model, batch = make_model(), make_batch()
     outputs = model(batch)
-    plain = OBJECTIVES["flexireid"](outputs, batch, {"ada_weight": 0.0})
-    double = OBJECTIVES["flexireid"](outputs, batch, {"ada_weight": 0.0, "mode_weights": {"T->R": 2.0}})
+    plain = OBJECTIVES["flexireid"](outputs, batch, {"entropy_weight": 0.0})
+    double = OBJECTIVES["flexireid"](outputs, batch, {"entropy_weight": 0.0, "mode_weights": {"T->R": 2.0}})
     torch.testing.assert_close(double["total"], plain["total"] + plain["sdm/T->R"])
     torch.testing.assert_close(plain["total"], plain["sdm"])
     with pytest.raises(UserError, match="no option speed"):
