@@ -240,6 +240,33 @@ def parse_config(values: Mapping[str, Any], where: str) -> RunConfig:
         raise UserError(f"{where} can't be read by this release: {listed}") from error
 
 
+_FREE = ("about", "preset", "data.manifests", "data.workers", "data.cache", "train.log_every", "train.keep")
+
+
+def differences(old: RunConfig, new: RunConfig) -> list[str]:
+    """What differs between two configurations, as far as it changes what is trained.
+
+    Returns:
+        Sentences such as `optim.lr is 0.001 there and 0.01 here`.
+    """
+    ours, theirs = _flat(new.dump()), _flat(old.dump())
+    return [
+        f"{key} is {theirs.get(key)!r} there and {ours.get(key)!r} here"
+        for key in sorted(ours.keys() | theirs.keys())
+        if ours.get(key) != theirs.get(key) and not key.startswith(_FREE)
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def _read_preset(name: str) -> dict[str, Any]:
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):

@@ -1,0 +1,124 @@
+"""A run folder's life: begun, gone on with, its best checkpoint marked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+import reidtrain
+from reidtrain.checkpoint import (
+    BEST,
+    CONFIG,
+    TRAINING,
+    backbone_record,
+    checkpoints,
+    read_best,
+    read_meta,
+    restore,
+    write_json,
+)
+from reidtrain.config import RunConfig, SelectConfig, differences, parse_config
+from reidtrain.errors import UserError
+
+if TYPE_CHECKING:
+    from reidtrain.backbones import DualEncoder
+
+
+def prepare_folder(run: Path, config: RunConfig, *, overwrite: bool = False) -> None:
+    """Make a run folder, or check that an existing one may be gone on with.
+
+    Args:
+        run: the folder.
+        config: written to it.
+        overwrite: delete an existing run first; a folder that is no run is never deleted.
+
+    Raises:
+        UserError: when it holds something else, or a run of another configuration.
+    """
+    file = run / CONFIG
+    if overwrite and file.exists():
+        shutil.rmtree(run)
+    if file.exists():
+        try:
+            old = parse_config(json.loads(file.read_text(encoding="utf-8")), str(file))
+        except ValueError as error:
+            raise UserError(f"{file} is damaged ({error}): begin anew with --overwrite") from error
+        changed = differences(old, config)
+        if changed:
+            raise UserError(
+                f"{run} holds a run of another configuration ({'; '.join(changed)}): choose another --out, or delete "
+                "the old run with --overwrite"
+            )
+        return
+    if run.is_file() or (run.exists() and any(run.iterdir())):
+        raise UserError(f"{run} is not empty and holds no run: choose another folder for the run")
+    run.mkdir(parents=True, exist_ok=True)
+    write_json(file, config.dump())
+
+
+def resume(
+    run: Path, config: RunConfig, model: nn.Module, backbone: DualEncoder, checksum: str
+) -> tuple[int, Mapping[str, Any] | None]:
+    """Load the last checkpoint of a run into the model.
+
+    Args:
+        run: the folder.
+        config: of the run.
+        model: receives the weights.
+        backbone: its encoder.
+        checksum: of the data at hand.
+
+    Returns:
+        Steps taken, and the states of optimiser and scaler; 0 and None where there is no checkpoint.
+
+    Raises:
+        UserError: when the data changed, or the checkpoint does not fit the model.
+    """
+    found = checkpoints(run)
+    if not found:
+        return 0, None
+    meta = read_meta(found[-1])
+    if meta["data"]["checksum"] != checksum:
+        raise UserError(
+            f"the data of {run} changed since its checkpoint at step {meta['step']} (the manifest's checksum differs): "
+            "give the manifest that it began with, or begin anew with --overwrite"
+        )
+    restore(model, backbone, found[-1], meta, config)
+    training = torch.load(found[-1] / TRAINING, map_location="cpu", weights_only=True)
+    return int(meta["step"]), training
+
+
+def sidecar(config: RunConfig, backbone: DualEncoder, checksum: str, rows: Mapping[str, Any]) -> dict[str, Any]:
+    """What every checkpoint of a run says of it."""
+    return {
+        "config": config.dump(),
+        "backbone": backbone_record(config, backbone),
+        "data": {"checksum": checksum, "rows": rows},
+        "versions": {"reidtrain": reidtrain.__version__, "torch": torch.__version__},
+    }
+
+
+def mark_best(run: Path, step: int, metrics: Mapping[str, float], select: SelectConfig, *, last: bool) -> None:
+    """Point best.json to this checkpoint if it is the best so far, or the last of a run that had nothing to choose on.
+
+    Args:
+        run: the folder.
+        step: of the checkpoint.
+        metrics: its `mean` on the selection split, empty where none was taken.
+        select: how the choice was declared.
+        last: whether this is the run's last step.
+    """
+    best = read_best(run)
+    checkpoint = {"checkpoint": f"step-{step:06d}"}
+    if metrics and metrics["mean"] > best.get("value", -1.0):
+        chosen = {"value": metrics["mean"], "metric": f"mean {select.metric}", "split": select.split}
+        write_json(run / BEST, {**checkpoint, **chosen, "modes": list(select.modes)})
+    elif last and not best:
+        reason = f"the last step: the manifest has no split {select.split!r} to choose on"
+        write_json(run / BEST, {**checkpoint, "reason": reason})

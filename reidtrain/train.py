@@ -1,0 +1,266 @@
+"""The training loop, top to bottom.
+
+A run is a function of its configuration and its data: batches come from (seed, epoch), augmentation from (seed, epoch,
+sample), the learning rate from the step, and everything else that is random is seeded anew at every step. So a run that
+is killed and started again ends with the same weights, bit by bit on the CPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from reidtrain.batch import Batch
+from reidtrain.checkpoint import LoadedRun, assemble, prune, save_checkpoint, stored_state
+from reidtrain.config import RunConfig
+from reidtrain.data import ReIDDataset, collate, open_manifest
+from reidtrain.errors import UserError
+from reidtrain.objectives import OBJECTIVES
+from reidtrain.optim import Group, build_optimizer, parameter_groups, rate_factor, set_rate
+from reidtrain.runlog import RunLog
+from reidtrain.runs import mark_best, prepare_folder, resume, sidecar
+from reidtrain.sampler import SAMPLERS, IdentitySampler
+from reidtrain.transforms import Augment, ImageTransform
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from reidtrain.backbones import DualEncoder
+
+
+def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Path:
+    """Train a model, or go on with a run that was interrupted.
+
+    Args:
+        config: of the run; `data.manifests` names at least one manifest.
+        run: the run folder. One with the same configuration is resumed (and left as it is when finished).
+        overwrite: delete an existing run first.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: when the folder holds another run, the data changed, or the configuration does not fit the data.
+    """
+    run = Path(run)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    accelerator = _accelerator(config)
+    if accelerator.is_main_process:
+        prepare_folder(run, config, overwrite=overwrite)
+    accelerator.wait_for_everyone()
+
+    # What is trained, on what, how.
+    bare, backbone = assemble(config)
+    dataset = training_data(config, backbone)
+    sampler = build_sampler(config, dataset, part=(accelerator.process_index, accelerator.num_processes))
+    objective = _objective(config)
+    total = config.train.steps or (config.train.epochs or 0) * len(sampler)
+    select_every = _selection_interval(config, total)
+    save_every = config.train.save_every or total
+    start, training = resume(run, config, bare, backbone, dataset.checksum)
+    model, optimizer = accelerator.prepare(bare, _optimizer(config, bare))
+    if training is not None:
+        _restore_training(accelerator, optimizer, training)
+    loader = _loader(config, dataset, sampler)
+    record = sidecar(config, backbone, dataset.checksum, dataset.describe())
+
+    with RunLog(run, start=start, total=total, quiet=not accelerator.is_main_process) as log:
+        log.write(start, "note", {"tables": str(dataset.describe()), "steps_per_epoch": len(sampler)})
+        for step, batch in _batches(loader, sampler, start, total):
+            # One step.
+            _seed(config.train.seed, step, accelerator.process_index)
+            model.train()
+            rate = set_rate(optimizer, _factor(config, step, total))
+            batch = batch.to(accelerator.device)
+            with accelerator.autocast():
+                outputs = model(batch)
+            losses = objective(outputs, batch, config.objective.options)
+            accelerator.backward(losses["total"])
+            norm = accelerator.clip_grad_norm_(model.parameters(), config.train.clip_norm or float("inf"))
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            done = step + 1
+            log.count(losses, samples=config.sampler.batch_size)
+            if done % config.train.log_every == 0 or done == total:
+                means = log.report(done, {"epoch": step // len(sampler), "lr": rate, "grad_norm": float(norm)})
+                _require_finite(means["total"], done, rate)
+
+            # What is kept of it.
+            select = done % select_every == 0 or (done == total and select_every <= total)
+            if select or done % save_every == 0 or done == total:
+                if accelerator.is_main_process:
+                    metrics = _validate(config, bare, backbone, done, log) if select else {}
+                    state = {"optimizer": optimizer.state_dict(), "scaler": _scaler_state(accelerator)}
+                    meta = {**record, "total": total, "metrics": metrics}
+                    save_checkpoint(run, done, state=stored_state(bare, backbone), training=state, meta=meta)
+                    mark_best(run, done, metrics, config.select, last=done == total)
+                    prune(run, config.train.keep)
+                accelerator.wait_for_everyone()
+                log.restart_clock()
+    return run
+
+
+def _batches(
+    loader: DataLoader[Batch], sampler: IdentitySampler, start: int, total: int
+) -> Iterator[tuple[int, Batch]]:
+    """Number the batches from `start` to `total`, epoch after epoch, beginning in the middle of one if need be."""
+    step = start
+    while step < total:
+        sampler.set_position(*divmod(step, len(sampler)))
+        for batch in loader:
+            yield step, batch
+            step += 1
+            if step == total:
+                return
+
+
+def _loader(config: RunConfig, dataset: ReIDDataset, sampler: IdentitySampler) -> DataLoader[Batch]:
+    workers = config.data.workers
+    return DataLoader(
+        cast(Any, dataset),
+        batch_sampler=cast(Any, sampler),
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_quiet_worker,
+    )
+
+
+def _factor(config: RunConfig, step: int, total: int) -> float:
+    options = config.optim.model_dump(include={"warmup", "warmup_start", "final"})
+    return rate_factor(step, total, options=options, schedule=config.optim.schedule)
+
+
+def _selection_interval(config: RunConfig, total: int) -> int:
+    """Steps between two looks at the selection split; more than the run has where a manifest lacks that split."""
+    has_split = all(config.select.split in open_manifest(path).splits for path in config.data.manifests)
+    return (config.select.every or total) if has_split else total + 1
+
+
+def training_data(config: RunConfig, backbone: DualEncoder) -> ReIDDataset:
+    """The data set of a configuration, augmented.
+
+    Raises:
+        UserError: when no manifest is named, or one lacks what the configuration asks for.
+    """
+    if not config.data.manifests:
+        raise UserError("no manifest is given: name one with --manifest (build one with `reidsynth build`)")
+    augment = {name: Augment(**options.model_dump()) for name, options in config.data.augment}
+    return ReIDDataset(
+        list(config.data.manifests),
+        config.data.split,
+        tables=config.data.tables.named(),
+        transform=ImageTransform(backbone.image_size, backbone.mean, backbone.std, augment),
+        tokenize=backbone.tokenize,
+        cache=config.data.cache,
+        accept_failed=config.data.accept_failed,
+        seed=config.train.seed,
+    )
+
+
+def build_sampler(config: RunConfig, dataset: ReIDDataset, *, part: tuple[int, int] = (0, 1)) -> IdentitySampler:
+    """The sampler of a configuration, for process `part[0]` of `part[1]`."""
+    return SAMPLERS[config.sampler.name](
+        dataset.index(),
+        batch_size=config.sampler.batch_size,
+        per_identity=config.sampler.per_identity,
+        pairing=config.sampler.pairing,
+        seed=config.train.seed,
+        part=part,
+        shuffle_labels=config.train.shuffle_labels,
+    )
+
+
+def _accelerator(config: RunConfig) -> Accelerator:
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    wanted = config.train.precision
+    if wanted == "auto":
+        wanted = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    if wanted == "fp16" and not torch.cuda.is_available():
+        raise UserError("train.precision is fp16, but there is no CUDA device: set it to auto, fp32 or bf16")
+    # A model need not use all of its parameters in every batch: experts without tokens, modalities nobody has.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(mixed_precision="no" if wanted == "fp32" else wanted, kwargs_handlers=[unused])
+
+
+def _objective(config: RunConfig) -> Any:  # noqa: ANN401 - a reidtrain.objectives.Objective
+    name = config.objective.name
+    if name not in OBJECTIVES:
+        raise UserError(f"objective {name!r} is unknown: choose one of {', '.join(sorted(OBJECTIVES))}")
+    return OBJECTIVES[name]
+
+
+def _optimizer(config: RunConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
+    options = config.optim
+    groups = parameter_groups(
+        model,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        groups=[Group(**group.model_dump()) for group in options.groups],
+    )
+    return build_optimizer(options.name, groups, betas=options.betas, eps=options.eps, momentum=options.momentum)
+
+
+def _restore_training(accelerator: Accelerator, optimizer: torch.optim.Optimizer, training: Mapping[str, Any]) -> None:
+    optimizer.load_state_dict(training["optimizer"])
+    if accelerator.scaler is not None:
+        accelerator.scaler.load_state_dict(training["scaler"])
+
+
+def _scaler_state(accelerator: Accelerator) -> dict[str, Any]:
+    return {} if accelerator.scaler is None else dict(accelerator.scaler.state_dict())
+
+
+def _seed(seed: int, step: int, process: int) -> None:
+    """Make whatever the model draws (dropout, modality choice) a function of (seed, step, process)."""
+    message = f"{seed}\x1f{step}\x1f{process}".encode()
+    number = int.from_bytes(hashlib.blake2b(message, digest_size=8).digest(), "little")
+    random.seed(number)
+    np.random.seed(number % 2**32)  # noqa: NPY002 - libraries that draw from the global state are seeded through it
+    torch.manual_seed(number >> 1)
+
+
+def _quiet_worker(_: int) -> None:
+    """One thread per worker: the loop's process has the others."""
+    import cv2
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def _require_finite(loss: float, step: int, rate: float) -> None:
+    if not np.isfinite(loss):
+        raise UserError(
+            f"the loss became {loss} before step {step} at learning rate {rate:.2g}: lower optim.lr, set "
+            "train.clip_norm, or use train.precision=fp32"
+        )
+
+
+def _validate(
+    config: RunConfig, model: torch.nn.Module, backbone: DualEncoder, step: int, log: RunLog
+) -> dict[str, float]:
+    """Score the model on the selection split: each mode's metric and their mean."""
+    from reidtrain.evaluate import evaluate_loaded
+
+    state = model.training
+    model.eval()
+    loaded = LoadedRun(model, backbone, config, step, Path(), {})
+    result = evaluate_loaded(
+        loaded, config.data.manifests[0], split=config.select.split, modes=list(config.select.modes)
+    )
+    model.train(state)
+    scores = {name: float(getattr(mode, config.select.metric)) for name, mode in result.modes.items()}
+    mean = sum(scores.values()) / len(scores)
+    log.write(step, "val", {"mean": mean, config.select.metric: scores})
+    log.say(f"step {step}: {config.select.split} mean {config.select.metric} {100 * mean:.1f}")
+    return {"mean": mean, **scores}
