@@ -121,20 +121,16 @@ def rank(
         >>> found = rank(scores, [7], [1, 7, 2, 7], max_rank=4)
         >>> found.cmc.tolist(), found.mAP, found.mINP
         ([0.0, 1.0, 1.0, 1.0], 0.5, 0.5)
-
-        Two equal scores: the item that comes first in the gallery is ranked first.
-
+        >>> # Two equal scores: the item that comes first in the gallery is ranked first.
         >>> rank(torch.zeros(1, 2), [7], [1, 7]).first_hit.tolist()
         [2]
-
-        Distinct identities: the three images of person 1 count once.
-
+        >>> # Distinct identities: the three images of person 1 count once.
         >>> rank(scores, [5], [1, 1, 1, 5], unique_identities=True).first_hit.tolist()
         [2]
     """
     similarity = torch.as_tensor(similarity).detach()
     _check(similarity.ndim == 2, f"similarity has shape {tuple(similarity.shape)}; it must be (queries, gallery)")
-    if similarity.dtype not in (torch.float32, torch.float64):
+    if similarity.dtype != torch.float64:  # halves become float32 and whole numbers float64, without loss
         similarity = similarity.to(torch.float32 if similarity.is_floating_point() else torch.float64)
     shape = (len(similarity), similarity.shape[1])
     labels = _Labels.of((query_pids, gallery_pids), (query_keys, gallery_keys), exclude, shape, similarity.device)
@@ -200,10 +196,6 @@ def cosine(query: Tensor, gallery: Tensor) -> Tensor:
 
     Returns:
         (Q, G) float32.
-
-    Example:
-        >>> cosine(torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, 3.0], [0.0, 0.0]])).tolist()
-        [[0.9599999785423279, 0.0]]
     """
     return torch.cat(list(_products(query, gallery, max(1, len(query)))))
 
@@ -273,15 +265,12 @@ class _Labels:
         known, item_group, sizes = gallery.unique(return_inverse=True, return_counts=True)
         group = torch.searchsorted(known, queries)
         absent = known[group.clamp(max=len(known) - 1)] != queries
-        return cls(
-            group=group.masked_fill(absent, len(known)),
-            bounds=torch.cat([sizes.new_zeros(1), sizes.cumsum(0), sizes.new_full((1,), shape[1])]),
-            members=item_group.sort(stable=True).indices,
-            item_group=item_group,
-            query_keys=_numbers(keys[0], "query_keys", shape[0], device),
-            gallery_keys=_numbers(keys[1], "gallery_keys", shape[1], device),
-            exclude=exclude,
-        )
+        bounds = torch.cat([sizes.new_zeros(1), sizes.cumsum(0), sizes.new_full((1,), shape[1])])
+        members = item_group.sort(stable=True).indices
+        query_keys = _numbers(keys[0], "query_keys", shape[0], device)
+        gallery_keys = _numbers(keys[1], "gallery_keys", shape[1], device)
+        group = group.masked_fill(absent, len(known))
+        return cls(group, bounds, members, item_group, query_keys, gallery_keys, exclude)
 
 
 def _numbers(values: Numbers | None, name: str, length: int, device: torch.device) -> Tensor:
@@ -349,13 +338,9 @@ def _rank_block(scores: Tensor, rows: slice, labels: _Labels, unique_identities:
     precision = (kth / ranks.double()).masked_fill(kth > count[:, None], 0.0)
     last = ranks.gather(1, (count[:, None] - 1).clamp(min=0))[:, 0]
     skipped = count == 0
-    return (
-        (_tree_sum(precision) / count).masked_fill(skipped, math.nan),
-        (count.double() / last).masked_fill(skipped, math.nan),
-        first.cpu().masked_fill(skipped, 0),
-        count,
-        (scores.shape[1] - removed).cpu(),
-    )
+    ap = (_tree_sum(precision) / count).masked_fill(skipped, math.nan)
+    inp = (count.double() / last).masked_fill(skipped, math.nan)
+    return ap, inp, first.cpu().masked_fill(skipped, 0), count, (scores.shape[1] - removed).cpu()
 
 
 def _own_items(rows: slice, labels: _Labels) -> tuple[Tensor, Tensor, _Pairs, Tensor]:
