@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from reidsynth.world import bags, clothes, head
+from dataclasses import replace
+
+from reidsynth.world import bags, clothes, fronts, head
 from reidsynth.world.cameras import Shot
 from reidsynth.world.figure import Figure, arms_of, legs_of
 from reidsynth.world.identities import Identity, body
@@ -10,6 +12,9 @@ from reidsynth.world.identities import Identity, body
 
 def draw_figure(identity: Identity, shot: Shot) -> Figure:
     """Return the shapes and marks of an identity in a shot, back to front."""
+    if identity.look["bag"] == "handbag":
+        # Nobody lifts a handbag to the chin.
+        shot = replace(shot, bend=(min(shot.bend[0], 0.25), min(shot.bend[1], 0.25)))
     figure = Figure(identity.look, body(identity), shot)
     arms, legs = arms_of(figure.body, shot), legs_of(figure.body, shot)
     if not shot.frontal:
@@ -22,7 +27,7 @@ def draw_figure(identity: Identity, shot: Shot) -> Figure:
     clothes.add_skirt(figure)
     head.add_neck(figure)
     clothes.add_trunk(figure)
-    clothes.add_logo(figure)
+    fronts.add_logo(figure)
     if shot.frontal:
         bags.add_bag_before(figure)
         for arm in arms:

@@ -28,7 +28,14 @@ def add_bag_behind(figure: Figure) -> None:
         figure.fill(Surface.BAG, box(0, 0.30, c + 0.012, 0.115), axis=_bag_axis(0, 0.2, c), shade=0.85)
     elif bag == "backpack" and not shot.frontal:
         x = -0.062 - figure.body.belly * 0.2
-        points = [(x + 0.03, 0.185), (x - 0.05, 0.20), (x - 0.078, 0.28), (x - 0.080, 0.38), (x - 0.04, 0.425), (x + 0.03, 0.415)]
+        points = [
+            (x + 0.03, 0.185),
+            (x - 0.05, 0.20),
+            (x - 0.078, 0.28),
+            (x - 0.080, 0.38),
+            (x - 0.04, 0.425),
+            (x + 0.03, 0.415),
+        ]
         figure.fill(Surface.BAG, closed_curve(points), axis=_bag_axis(x - 0.03, 0.2, 0.06), height=1.2)
         figure.mark([(x - 0.078, 0.33), (x, 0.325)], width=0.007, dark=0.45)
     elif bag == "shoulder bag" and not shot.frontal and not near_side(figure):
@@ -59,7 +66,9 @@ def add_bag_over(figure: Figure) -> None:
     if bag == "shoulder bag" and (figure.shot.frontal or near_side(figure)):
         x = bag_image_side(figure) * (figure.body.hip + 0.014) if figure.shot.frontal else -0.01
         _body(figure, x, 0.478, 0.052, 0.052)
-        figure.fill(Surface.BAG, box(x, 0.452, 0.053, 0.026), axis=_bag_axis(x, 0.43, 0.05), shade=0.82, height=2.2, stroke=0.8)
+        figure.fill(
+            Surface.BAG, box(x, 0.452, 0.053, 0.026), axis=_bag_axis(x, 0.43, 0.05), shade=0.82, height=2.2, stroke=0.8
+        )
     elif bag == "handbag" and (figure.shot.frontal or near_side(figure)):
         _handbag(figure)
 
@@ -85,8 +94,10 @@ def _body(figure: Figure, x: float, y: float, half: float, tall: float) -> None:
 def _straps(figure: Figure) -> None:
     s = figure.body.shoulder
     for side in (-1, 1):
-        strap = [(side * s * 0.52, 0.182), (side * s * 0.60, 0.25), (side * s * 0.72, 0.335)]
-        figure.fill(Surface.BAG, tube(strap, [0.013, 0.013, 0.011]), axis=_bag_axis(side * s * 0.6, 0.2, 0.02), height=1.8)
+        strap = [(side * s * 0.42, 0.178), (side * s * 0.45, 0.25), (side * s * 0.56, 0.345)]
+        figure.fill(
+            Surface.BAG, tube(strap, [0.014, 0.014, 0.012]), axis=_bag_axis(side * s * 0.45, 0.2, 0.02), height=1.8
+        )
 
 
 def _pack(figure: Figure) -> None:
@@ -94,7 +105,9 @@ def _pack(figure: Figure) -> None:
     points = [(half * 0.5, 0.188), (half * 0.92, 0.215), (half, 0.33), (half * 0.92, 0.425), (half * 0.3, 0.437)]
     outline = closed_curve([*points, *[(-x, y) for x, y in reversed(points)]])
     figure.fill(Surface.BAG, outline, axis=_bag_axis(0, 0.2, half), height=2.4)
-    figure.fill(Surface.BAG, box(0, 0.382, half * 0.7, 0.036), axis=_bag_axis(0, 0.34, half), shade=0.84, height=2.6, stroke=0.8)
+    figure.fill(
+        Surface.BAG, box(0, 0.382, half * 0.7, 0.036), axis=_bag_axis(0, 0.34, half), shade=0.84, height=2.6, stroke=0.8
+    )
     figure.mark([(-half * 0.75, 0.262), (0, 0.250), (half * 0.75, 0.262)], width=0.007, dark=0.45)
 
 

@@ -14,7 +14,11 @@ _SUBJECTS = {
     "male": ("man", "male pedestrian", "guy", "gentleman", "man"),
     "female": ("woman", "female pedestrian", "lady", "woman"),
 }
-_BUILDS = {"slim": ("slim", "thin", "slender"), "heavy": ("heavy", "stout", "broad"), "average": ("", "", "", "average-sized")}
+_BUILDS = {
+    "slim": ("slim", "thin", "slender"),
+    "heavy": ("heavy", "stout", "broad"),
+    "average": ("", "", "", "average-sized"),
+}
 _VIEWS = {
     "front": ("facing the camera", "walking towards the camera", "seen from the front", ""),
     "back": ("walking away", "seen from behind", "with the back to the camera", ""),
@@ -37,7 +41,7 @@ _TYPES = {
     "long skirt": ("long skirt", "ankle-length skirt"),
     "leggings": ("leggings", "tight leggings"),
     "sneakers": ("sneakers", "trainers", "sports shoes"),
-    "shoes": ("shoes", "leather shoes"),
+    "shoes": ("shoes", "formal shoes"),
     "boots": ("boots", "high boots"),
     "sandals": ("sandals", "open sandals"),
     "backpack": ("backpack", "rucksack"),
@@ -48,13 +52,21 @@ _TYPES = {
     "hat": ("hat", "brimmed hat"),
 }
 _PATTERNS = {
-    "stripes": ("{second} and {first} striped {noun}", "{first} {noun} with {second} horizontal stripes", "{first} {noun} with {second} stripes"),
-    "vertical stripes": ("{first} {noun} with {second} vertical stripes", "{first} and {second} vertically striped {noun}"),
+    "stripes": (
+        "{second} and {first} striped {noun}",
+        "{first} {noun} with {second} horizontal stripes",
+        "{first} {noun} with {second} stripes",
+    ),
+    "vertical stripes": (
+        "{first} {noun} with {second} vertical stripes",
+        "{first} and {second} vertically striped {noun}",
+    ),
     "checks": ("{first} and {second} checked {noun}", "{first} plaid {noun} with {second} checks"),
     "dots": ("{first} {noun} with {second} dots", "{second} dotted {first} {noun}"),
     "logo": ("{first} {noun} with a {second} logo on the chest", "{first} {noun} with a {second} print"),
     "two-tone": ("{noun} that is {first} above and {second} below", "two-tone {first} and {second} {noun}"),
-}  # fmt: skip
+}
+_LONGEST = 40
 _SYNONYMS = {
     "navy": ("navy", "dark blue"),
     "grey": ("grey", "gray"),
@@ -146,7 +158,9 @@ class _Writer:
         kind = self.seen["glasses"]
         if kind in (None, "none"):
             return ""
-        return self.one(("sunglasses", "dark sunglasses")) if kind == "sunglasses" else self.one(("glasses", "spectacles"))
+        return (
+            self.one(("sunglasses", "dark sunglasses")) if kind == "sunglasses" else self.one(("glasses", "spectacles"))
+        )
 
     def bag(self) -> str:
         kind = self.seen["bag"]
@@ -176,7 +190,12 @@ def _sentence(text: str) -> str:
 def write(visible: Visible, view: str, body: Body, rng: np.random.Generator) -> str:
     """Write one caption, some 12 to 40 words, of the visible attributes only."""
     w = _Writer(visible, body, rng)
-    return _TEMPLATES[int(rng.integers(len(_TEMPLATES)))](w, w.one(_VIEWS[view]))
+    text = ""
+    for _ in range(8):
+        text = _TEMPLATES[int(rng.integers(len(_TEMPLATES)))](w, w.one(_VIEWS[view]))
+        if len(text.split()) <= _LONGEST:
+            break
+    return text
 
 
 def _clothes_first(w: _Writer, view: str) -> str:
@@ -222,7 +241,18 @@ def _listing(w: _Writer, view: str) -> str:
 _TEMPLATES = (_clothes_first, _head_first, _two_sentences, _bag_first, _listing)
 
 _FRONT_ONLY_PATTERNS = ("plain", "logo")
-_ENOUGH = {"hair": 0.006, "shoes": 0.0035, "lower": 0.02, "upper": 0.04, "bag": 0.006, "headwear": 0.006, "glasses": 0.0008}
+_ENOUGH = {
+    "hair": 0.006,
+    "shoes": 0.0035,
+    "lower": 0.02,
+    "upper": 0.04,
+    "bag": 0.006,
+    "headwear": 0.006,
+    "glasses": 0.0008,
+}
+
+
+_ENOUGH_LOGO = 0.006
 
 
 def visible_attributes(look: Look, view: str, shares: Mapping[str, float]) -> Look:
@@ -245,6 +275,8 @@ def visible_attributes(look: Look, view: str, shares: Mapping[str, float]) -> Lo
                     seen[name] = None
     if view == "back":
         seen["glasses"] = None
+    if look["upper_pattern"] == "logo" and shares.get("logo", 0.0) < _ENOUGH_LOGO:
+        seen["upper_pattern"] = seen["upper_pattern_colour"] = None
     # From the back and the side a plain garment and one with a print on its chest look the same.
     if view != "front" and look["upper_pattern"] in _FRONT_ONLY_PATTERNS:
         seen["upper_pattern"] = seen["upper_pattern_colour"] = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from reidsynth.world.figure import Arm, Axis, Figure, Leg, Surface
-from reidsynth.world.geometry import box, closed_curve, ellipse, mirrored
+from reidsynth.world.fronts import add_front
+from reidsynth.world.geometry import box, closed_curve, mirrored
 
 HEMS = {
     "t-shirt": 0.525,
@@ -38,7 +39,12 @@ def add_leg(figure: Figure, leg: Leg) -> None:
         widths = [thigh + ease, knee + ease, ankle + max(ease * 1.3, 0.002)]
         figure.limb(Surface.LOWER, [leg.hip, leg.knee, end], widths, shade=leg.shade, round_end=False)
         if lower in ("trousers", "jeans"):
-            figure.mark([_along(leg.hip, leg.knee, 0.25), leg.knee, _along(leg.knee, leg.ankle, 0.9)], width=0.004, dark=0.14)
+            figure.mark(
+                [_along(leg.hip, leg.knee, 0.25), leg.knee, _along(leg.knee, leg.ankle, 0.9)],
+                width=0.004,
+                dark=0.12,
+                sketched=False,
+            )
             figure.mark(_across(leg.ankle, leg.knee, ankle + ease * 1.3, 0.10), width=0.006, dark=0.25)
     elif lower == "shorts":
         cut = _along(leg.hip, leg.knee, 0.86)
@@ -52,7 +58,9 @@ def _along(start: tuple[float, float], end: tuple[float, float], share: float) -
     return start[0] + (end[0] - start[0]) * share, start[1] + (end[1] - start[1]) * share
 
 
-def _across(at: tuple[float, float], towards: tuple[float, float], half: float, share: float) -> list[tuple[float, float]]:
+def _across(
+    at: tuple[float, float], towards: tuple[float, float], half: float, share: float
+) -> list[tuple[float, float]]:
     x, y = _along(at, towards, share)
     axis = Axis.between(at, towards, half)
     return [(x - axis.dy * half, y + axis.dx * half), (x + axis.dy * half, y - axis.dx * half)]
@@ -77,7 +85,9 @@ def add_shoe(figure: Figure, leg: Leg) -> None:
         left, right = float(foot[:, 0].min()), float(foot[:, 0].max())
         for share in (0.45, 0.8):
             yy = high + (low - high) * share
-            figure.fill(Surface.SHOES, box((left + right) / 2, yy, (right - left) * 0.46, 0.006), shade=leg.shade, stroke=0.7)
+            figure.fill(
+                Surface.SHOES, box((left + right) / 2, yy, (right - left) * 0.46, 0.006), shade=leg.shade, stroke=0.7
+            )
         figure.fill(Surface.SHOES, box((left + right) / 2, low - 0.003, (right - left) * 0.5, 0.005), shade=leg.shade)
         return
     figure.fill(Surface.SHOES, foot, shade=leg.shade, axis=Axis(x, y, 0, 1, 0.03))
@@ -115,16 +125,15 @@ def _foot_side(x: float, y: float, leg: Leg, scale: float) -> np.ndarray:
 def add_skirt(figure: Figure) -> None:
     """Draw a skirt, long skirt, or the seat of trousers."""
     lower, body, shot = str(figure.look["lower_type"]), figure.body, figure.shot
-    wide = body.hip if shot.frontal else 0.062 + body.belly
+    wide = body.hip if shot.frontal else 0.058 + body.belly * 0.3
     sway = 0.012 * shot.stride * np.sin(shot.phase)
     if lower in ("skirt", "long skirt"):
         long = lower == "long skirt"
         hem, flare = (0.90, 1.42 if shot.frontal else 1.75) if long else (0.675 + body.hem, 1.34)
         points = [(wide * 0.80, 0.40), (wide * 1.06, 0.50), (wide * flare * 0.95 + sway, hem - 0.02)]
-        right = [*points, (wide * flare + sway, hem)]
+        right = [*points, (wide * flare + sway, hem - 0.004), (wide * flare * 0.9 + sway, hem + 0.005)]
         left = [(-x + 2 * (sway if y > 0.6 else 0), y) for x, y in reversed(right)]
-        bottom = [(-wide * flare * 0.5 + sway, hem + 0.008), (wide * flare * 0.5 + sway, hem + 0.008)]
-        outline = closed_curve([*right, *reversed(bottom), *left])
+        outline = closed_curve([*right, (sway, hem + 0.009), *left])
         figure.fill(Surface.LOWER, outline, axis=Axis(0, 0.40, 0, 1, wide * 1.2))
         for x in (-0.45, 0.1, 0.5):
             figure.mark([(x * wide, 0.52), (x * wide * flare + sway, hem - 0.02)], width=0.005, dark=0.16)
@@ -144,7 +153,9 @@ def add_trunk(figure: Figure) -> None:
         outline = _trunk_frontal(figure, 0.5, 1.0) if shot.frontal else _trunk_side(figure, 0.5)
         figure.fill(Surface.SKIN, outline)
     hem = HEMS[kind] + figure.body.hem
-    outline = _trunk_frontal(figure, hem, 0.62 if kind == "tank top" else 1.0) if shot.frontal else _trunk_side(figure, hem)
+    outline = (
+        _trunk_frontal(figure, hem, 0.62 if kind == "tank top" else 1.0) if shot.frontal else _trunk_side(figure, hem)
+    )
     width = figure.body.chest * 1.05 if shot.frontal else 0.066
     figure.fill(Surface.UPPER, outline, axis=Axis(0, 0.17, 0, 1, width), height=1.3)
     (_details_frontal if shot.frontal else _details_side)(figure, kind, hem)
@@ -164,12 +175,17 @@ def _trunk_frontal(figure: Figure, hem: float, shoulders: float) -> np.ndarray:
     right = [(0.030, 0.160), (s * 0.66, 0.181), (s * 0.94, 0.205), (max(c, s * 0.86), 0.27), (w, 0.39)]
     if kind in ("coat", "dress"):
         flare = 1.12 if kind == "coat" else 1.42
-        right += [(h * 1.04, 0.50), (h * flare * 0.97, hem - 0.03), (h * flare, hem)]
+        right += [(h * 1.04, 0.50), (h * flare * 0.98, hem - 0.03), *_hem(h * flare, hem)]
     elif kind in ("hoodie", "jacket", "sweater"):
-        right += [(w * 1.02 + 0.004, hem - 0.035), (w * 0.97, hem)]
+        right += [(w * 1.02 + 0.004, hem - 0.035), *_hem(w * 0.97, hem)]
     else:
-        right += [(h * 0.99, 0.47), (h * 1.02, hem)]
+        right += [(h * 0.99, 0.47), *_hem(h * 1.02, hem)]
     return closed_curve(mirrored(right))
+
+
+def _hem(half: float, y: float) -> list[tuple[float, float]]:
+    """Corner and hanging edge of a garment; without the middle points a spline would flare at the corner."""
+    return [(half, y - 0.004), (half * 0.9, y + 0.005), (half * 0.35, y + 0.007)]
 
 
 def _trunk_side(figure: Figure, hem: float) -> np.ndarray:
@@ -177,11 +193,24 @@ def _trunk_side(figure: Figure, hem: float) -> np.ndarray:
     bust = 0.012 if figure.look["gender"] == "female" else 0.0
     depth = {"slim": -0.006, "average": 0.0, "heavy": 0.010}[str(figure.look["build"])] + bulk
     front = [(0.030, 0.165), (0.050 + depth, 0.215), (0.058 + depth + bust, 0.275), (0.054 + depth + body.belly, 0.39)]
-    back = [(-0.052 - depth, hem), (-0.064 - depth, 0.475), (-0.046 - depth, 0.375), (-0.064 - depth, 0.25), (-0.034, 0.168)]
+    back = [
+        (-0.052 - depth, hem),
+        (-0.064 - depth, 0.475),
+        (-0.046 - depth, 0.375),
+        (-0.064 - depth, 0.25),
+        (-0.034, 0.168),
+    ]
     if kind in ("coat", "dress"):
         spread = 0.012 if kind == "coat" else 0.036
-        front += [(0.060 + depth + body.belly, 0.50), (0.066 + depth + spread + body.belly * 0.6, hem)]
-        back[0] = (-0.066 - depth - spread, hem)
+        edge = 0.066 + depth + spread + body.belly * 0.6
+        front += [
+            (0.060 + depth + body.belly, 0.50),
+            (edge, hem - 0.004),
+            (edge * 0.85, hem + 0.006),
+            (0.0, hem + 0.008),
+        ]
+        back[0] = (-0.066 - depth - spread, hem - 0.004)
+        back.insert(0, ((-0.066 - depth - spread) * 0.85, hem + 0.006))
     else:
         front += [(0.054 + depth + body.belly, hem)]
     return closed_curve([*front, *back])
@@ -196,9 +225,11 @@ def _details_frontal(figure: Figure, kind: str, hem: float) -> None:
         w = figure.body.waist
         figure.fill(Surface.UPPER, box(0, 0.405, w * 1.02, 0.011), shade=0.6, axis=Axis(0, 0.17, 0, 1, 0.1), stroke=0.7)
     if front:
-        _FRONTS[kind](figure, yaw, hem)
+        add_front(figure, kind, yaw, hem)
     elif kind == "hoodie" and figure.look["headwear"] != "hood":
-        figure.curve(Surface.HOOD, [(-0.055, 0.172), (0.055, 0.172), (0.062, 0.205), (0, 0.262), (-0.062, 0.205)], height=1.8)
+        figure.curve(
+            Surface.HOOD, [(-0.055, 0.172), (0.055, 0.172), (0.062, 0.205), (0, 0.262), (-0.062, 0.205)], height=1.8
+        )
         figure.mark([(-0.03, 0.195), (0, 0.215), (0.03, 0.195)], width=0.006, dark=0.4)
     elif kind == "coat":
         figure.mark([(0, 0.50), (0, hem - 0.01)], width=0.006, dark=0.45)
@@ -213,93 +244,15 @@ def _details_side(figure: Figure, kind: str, hem: float) -> None:
     if kind == "dress":
         figure.fill(Surface.UPPER, box(0.0, 0.40, 0.055, 0.011), shade=0.6, stroke=0.7)
     if kind == "hoodie" and figure.look["headwear"] != "hood":
-        figure.curve(Surface.HOOD, [(-0.02, 0.150), (0.032, 0.172), (-0.05, 0.205), (-0.092, 0.225), (-0.075, 0.17)], height=1.8)
+        figure.curve(
+            Surface.HOOD, [(-0.02, 0.150), (0.032, 0.172), (-0.05, 0.205), (-0.092, 0.225), (-0.075, 0.17)], height=1.8
+        )
     if kind in ("jacket", "coat", "shirt"):
-        figure.curve(Surface.UPPER, [(-0.034, 0.148), (0.030, 0.160), (0.036, 0.186), (-0.036, 0.178)], shade=0.82, height=1.6)
+        figure.curve(
+            Surface.UPPER, [(-0.034, 0.148), (0.030, 0.160), (0.036, 0.186), (-0.036, 0.178)], shade=0.82, height=1.6
+        )
     if kind in ("jacket", "coat", "hoodie"):
         figure.mark([(0.034, 0.40), (0.022, 0.47)], width=0.006, dark=0.4)
-
-
-def _v_neck(figure: Figure, yaw: float, depth: float, half: float) -> None:
-    figure.curve(Surface.INNER, [(-half + yaw, 0.158), (half + yaw, 0.158), (0.012 + yaw, depth), (-0.012 + yaw, depth)], height=1.2)
-
-
-def _front_round(figure: Figure, yaw: float, hem: float) -> None:
-    half = 0.042 if figure.look["upper_type"] != "sweater" else 0.034
-    figure.curve(Surface.SKIN, [(-half, 0.160), (half, 0.160), (half * 0.7 + yaw, 0.186), (yaw, 0.196), (-half * 0.7 + yaw, 0.186)], height=1.2, stroke=0.8)
-    if figure.look["upper_type"] == "sweater":
-        figure.mark([(-0.036, 0.168), (yaw, 0.204), (0.036, 0.168)], width=0.008, dark=0.3)
-
-
-def _front_straps(figure: Figure, yaw: float, hem: float) -> None:
-    figure.curve(Surface.SKIN, [(-0.045, 0.160), (0.045, 0.160), (0.040 + yaw, 0.20), (yaw, 0.225), (-0.040 + yaw, 0.20)], height=1.2)
-
-
-def _front_shirt(figure: Figure, yaw: float, hem: float) -> None:
-    figure.mark([(yaw, 0.185), (yaw, hem - 0.005)], width=0.007, dark=0.42)
-    for y in (0.24, 0.30, 0.36, 0.42, 0.48):
-        figure.mark([(yaw - 0.001, y), (yaw + 0.002, y + 0.004)], width=0.010, dark=0.55, sketched=False)
-    for side in (-1, 1):
-        figure.curve(Surface.UPPER, [(side * 0.030, 0.150), (side * 0.050, 0.176), (side * 0.028 + yaw, 0.205), (yaw, 0.178)], shade=1.12, height=1.7)
-
-
-def _front_hoodie(figure: Figure, yaw: float, hem: float) -> None:
-    if figure.look["headwear"] != "hood":
-        for side in (-1, 1):
-            figure.curve(Surface.HOOD, [(side * 0.026, 0.148), (side * 0.066, 0.165), (side * 0.052, 0.200), (yaw, 0.222), (yaw, 0.196)], height=1.8)
-    for side in (-1, 1):
-        figure.mark([(side * 0.014 + yaw, 0.215), (side * 0.018 + yaw, 0.285)], width=0.007, dark=-0.6)
-        figure.mark([(side * 0.038 + yaw, 0.425), (side * 0.058 + yaw, 0.485)], width=0.007, dark=0.42)
-    figure.mark([(-0.038 + yaw, 0.425), (0.038 + yaw, 0.425)], width=0.006, dark=0.42)
-
-
-def _front_jacket(figure: Figure, yaw: float, hem: float) -> None:
-    _v_neck(figure, yaw, 0.235, 0.034)
-    for side in (-1, 1):
-        figure.curve(Surface.UPPER, [(side * 0.026, 0.146), (side * 0.052, 0.168), (side * 0.030 + yaw, 0.238), (side * 0.010 + yaw, 0.222)], shade=0.8, height=1.8)
-        figure.mark([(side * 0.056 + yaw, 0.405), (side * 0.042 + yaw, 0.455)], width=0.007, dark=0.45)
-    figure.mark([(yaw, 0.235), (yaw, hem - 0.004)], width=0.009, dark=0.65)
-
-
-def _front_coat(figure: Figure, yaw: float, hem: float) -> None:
-    _v_neck(figure, yaw, 0.285, 0.036)
-    for side in (-1, 1):
-        figure.curve(Surface.UPPER, [(side * 0.028, 0.150), (side * 0.064, 0.190), (side * 0.056, 0.225), (side * 0.012 + yaw, 0.300), (side * 0.012, 0.230)], shade=0.8, height=1.8)
-        figure.mark([(side * 0.066 + yaw, 0.445), (side * 0.050 + yaw, 0.50)], width=0.007, dark=0.45)
-    figure.mark([(yaw, 0.30), (yaw, hem - 0.004)], width=0.008, dark=0.6)
-    for y in (0.33, 0.39, 0.45):
-        figure.mark([(yaw + 0.020, y), (yaw + 0.022, y + 0.003)], width=0.012, dark=0.6, sketched=False)
-
-
-_FRONTS = {
-    "t-shirt": _front_round,
-    "sweater": _front_round,
-    "dress": _front_round,
-    "tank top": _front_straps,
-    "shirt": _front_shirt,
-    "hoodie": _front_hoodie,
-    "jacket": _front_jacket,
-    "coat": _front_coat,
-}
-
-
-def add_logo(figure: Figure) -> None:
-    """Draw the chest print; only a front view shows it."""
-    if figure.look["upper_pattern"] != "logo" or figure.shot.view != "front":
-        return
-    x, y, r = 0.02 * figure.shot.yaw, 0.295, 0.046
-    angle = np.arange(10) * np.pi / 5 - np.pi / 2
-    star = np.stack([np.cos(angle), np.sin(angle)], axis=1) * np.where(np.arange(10) % 2, 0.48, 1.15)[:, None] * r
-    outlines = {
-        0: [ellipse(x, y, r, r)],
-        1: [star + np.array([x, y])],
-        2: [box(x, y - 0.028, r * 1.1, 0.014), box(x, y + 0.012, r * 1.1, 0.014)],
-        3: [np.array([(x, y - r * 1.1), (x + r * 1.15, y + r * 0.8), (x - r * 1.15, y + r * 0.8)])],
-        4: [box(x, y, r, r * 0.9, 0.15)],
-        5: [closed_curve([(x, y - r * 0.45), (x + r * 0.9, y - r * 0.9), (x + r * 0.9, y), (x, y + r * 1.2), (x - r * 0.9, y), (x - r * 0.9, y - r * 0.9)])],
-    }[figure.body.logo]  # fmt: skip
-    for outline in outlines:
-        figure.fill(Surface.SECOND, outline, axis=Axis(0, 0.17, 0, 1, 0.1), height=1.3)
 
 
 def add_arm(figure: Figure, arm: Arm) -> None:
@@ -320,7 +273,14 @@ def add_arm(figure: Figure, arm: Arm) -> None:
         return
     if kind in ("t-shirt", "dress"):
         cut = _along(arm.shoulder, arm.elbow, 0.72)
-        figure.limb(surface, [arm.shoulder, cut], [top + bulk + 0.004, middle + bulk + 0.007], shade=arm.shade, height=1.6, round_end=False)
+        figure.limb(
+            surface,
+            [arm.shoulder, cut],
+            [top + bulk + 0.004, middle + bulk + 0.007],
+            shade=arm.shade,
+            height=1.6,
+            round_end=False,
+        )
         figure.mark(_across(cut, arm.shoulder, middle + 0.008, 0.08), width=0.005, dark=0.3)
         return
     wrist = _along(arm.elbow, arm.wrist, 1.0 - rolled * 1.4)

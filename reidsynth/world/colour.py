@@ -7,7 +7,7 @@ import numpy as np
 
 from reidsynth.world import vocabulary as words
 from reidsynth.world.cameras import Camera
-from reidsynth.world.fabrics import SLOT_SURFACES, noise_tile
+from reidsynth.world.fabrics import CLOTH, SLOT_SURFACES, is_any, noise_tile
 from reidsynth.world.figure import Surface
 from reidsynth.world.identities import Body, Look
 from reidsynth.world.raster import Canvas, Pixels
@@ -38,24 +38,26 @@ def person(pixels: Pixels, look: Look, body: Body, fields: Fields, camera: Camer
     """RGB of the person's pixels, (N, 3) float32, under the camera's light."""
     pattern, relief, folds = fields
     table = palette(look, body)
-    rgb = table[pixels.surface]
+    rgb: np.ndarray = table[pixels.surface]
     mixed = np.flatnonzero((pattern > 0) & (pixels.surface == Surface.UPPER))
     share = pattern[mixed, None]
     rgb[mixed] = rgb[mixed] * (1 - share) + table[Surface.SECOND] * share
-    cloth = np.isin(pixels.surface, (Surface.UPPER, Surface.HOOD, Surface.LOWER, Surface.BAG))
+    cloth = is_any(pixels.surface, CLOTH)
     a = pixels.across
     light = 1.04 + 0.16 * camera.light * mirror * a - 0.17 * a * a
     light *= pixels.shade * (1 + np.where(cloth, 0.050 * folds, 0.0))
     # Dark cloth shows its weave by glints, bright cloth by shadows: an additive part keeps both visible.
-    glint = 15.0 * relief
-    light *= 1 + 0.12 * relief
+    glint = 9.0 * relief
+    light *= 1 + 0.085 * relief
     light *= 1 - np.where(pixels.ink > 0, 0.8 * pixels.ink, 0.0)
     rgb *= light[:, None]
     rgb += (np.where(cloth, glint, 0.0) + np.where(pixels.ink < 0, -90 * pixels.ink, 0.0))[:, None]
     return rgb
 
 
-def compose(canvas: Canvas, pixels: Pixels, values: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def compose(
+    canvas: Canvas, pixels: Pixels, values: np.ndarray, background: np.ndarray, alpha: np.ndarray
+) -> np.ndarray:
     """Put the person's supersampled pixels on a background of the final size.
 
     Args:

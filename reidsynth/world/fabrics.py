@@ -30,7 +30,7 @@ def _noise(u: np.ndarray, v: np.ndarray, grain: float, smooth: float = 4.0) -> n
     """Noise at garment coordinates whose grains are about `grain` body heights wide."""
     scale = 2.4 * smooth / grain
     tile = noise_tile(smooth)
-    return tile[(v * scale).astype(np.int32) & (_NOISE - 1), (u * scale).astype(np.int32) & (_NOISE - 1)]
+    return np.asarray(tile[(v * scale).astype(np.int32) & (_NOISE - 1), (u * scale).astype(np.int32) & (_NOISE - 1)])
 
 
 def _part(x: np.ndarray) -> np.ndarray:
@@ -49,12 +49,14 @@ _TEXTURES: dict[str, Texture] = {
     "rib": lambda u, v, a: np.sin(u * (_TAU / 0.036)),
     "cord": lambda u, v, a: np.clip(1.6 * np.sin(u * (_TAU / 0.060)), -1, 1),
     "pleat": lambda u, v, a: 1 - 2 * _part(u / 0.064 + 0.1),
-    "twill": lambda u, v, a: np.clip(1.4 * np.sin((u + v) * (_TAU / 0.046)), -1, 1),
-    "weave": lambda u, v, a: np.sign(np.sin(u * (_TAU / 0.062)) * np.sin(v * (_TAU / 0.062))),
+    "twill": lambda u, v, a: 0.8 * np.sin((u + v) * (_TAU / 0.044)),
+    "weave": lambda u, v, a: 0.8 * np.sign(np.sin(u * (_TAU / 0.052)) * np.sin(v * (_TAU / 0.052))),
     "knit": lambda u, v, a: np.sin((v + 0.022 * _ridge(u / 0.066)) * (_TAU / 0.046)),
-    "blotch": lambda u, v, a: np.clip(_noise(u, v, 0.040), -1.4, 1.4),
+    "blotch": lambda u, v, a: np.clip(0.8 * _noise(u, v, 0.032), -1, 1),
     "puffer": lambda u, v, a: np.sin(_part(v / 0.074) * np.float32(np.pi)) * 2.1 - 1.35,
-    "diamond": lambda u, v, a: np.clip(1.5 * np.minimum(_ridge((u + v) / 0.098), _ridge((u - v) / 0.098)) + 0.75, -1, 1),
+    "diamond": lambda u, v, a: np.clip(
+        1.5 * np.minimum(_ridge((u + v) / 0.098), _ridge((u - v) / 0.098)) + 0.75, -1, 1
+    ),
     "gloss": lambda u, v, a: 2.2 * np.exp(-(((a - 0.3 + 0.25 * np.sin(v * 32)) / 0.22) ** 2)) - 0.55,
 }
 
@@ -104,7 +106,15 @@ SLOT_SURFACES: dict[str, tuple[Surface, ...]] = {
     "bag": (Surface.BAG,),
     "headwear": (Surface.HEADWEAR,),
 }
+CLOTH = (Surface.UPPER, Surface.HOOD, Surface.LOWER, Surface.BAG)
 _TEXTURED = ("upper", "lower", "bag")
+
+
+def is_any(surface: np.ndarray, wanted: tuple[Surface, ...]) -> np.ndarray:
+    """Whether each pixel is of one of some surfaces."""
+    table = np.zeros(len(Surface), dtype=bool)
+    table[list(wanted)] = True
+    return np.asarray(table[surface])
 
 
 def texture_field(pixels: Pixels, body: Body) -> np.ndarray:
@@ -114,7 +124,7 @@ def texture_field(pixels: Pixels, body: Body) -> np.ndarray:
         kind = MATERIALS[body.materials[slot]][0]
         if kind == "smooth":
             continue
-        at = np.flatnonzero(np.isin(pixels.surface, SLOT_SURFACES[slot]))
+        at = np.flatnonzero(is_any(pixels.surface, SLOT_SURFACES[slot]))
         relief = texture(kind, pixels.u[at] + 0.01 * body.texture_phase, pixels.v[at], pixels.across[at])
         if relief is not None:
             field[at] = relief

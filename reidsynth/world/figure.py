@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import pairwise
 
 import numpy as np
 
@@ -139,9 +140,11 @@ class Figure:
         """Add a filled outline."""
         self.items.append(Shape(surface, outline, axis, shade, height, stroke))
 
-    def curve(self, surface: Surface, points: Points, **options: float) -> None:
+    def curve(
+        self, surface: Surface, points: Points, *, shade: float = 1.0, height: float = 1.0, stroke: float = 1.0
+    ) -> None:
         """Add a smooth filled outline through points of the trunk."""
-        self.fill(surface, closed_curve(points), **options)  # type: ignore[arg-type]  # options are floats only
+        self.fill(surface, closed_curve(points), shade=shade, height=height, stroke=stroke)
 
     def limb(
         self,
@@ -155,12 +158,10 @@ class Figure:
     ) -> None:
         """Add a tube along joints; each segment has its own garment coordinates, so patterns follow the bend."""
         outline = tube(joints, widths, caps=(True, round_end))
-        axes = [
-            Axis.between(a, b, max(widths[i], widths[i + 1]))
-            for i, (a, b) in enumerate(zip(joints[:-1], joints[1:], strict=True))
-        ]
+        axes = [Axis.between(a, b, max(widths[i], widths[i + 1])) for i, (a, b) in enumerate(pairwise(joints))]
         inner = tuple(
-            (tube(joints[i : i + 2], widths[i : i + 2], steps=2, caps=(True, False)), axes[i]) for i in range(1, len(axes))
+            (tube(joints[i : i + 2], widths[i : i + 2], steps=2, caps=(True, False)), axes[i])
+            for i in range(1, len(axes))
         )
         self.items.append(Shape(surface, outline, axes[0], shade, height, 1.0, inner, open=3))
 
@@ -237,12 +238,14 @@ def _leg_side(shot: Shot, phase: float, shade: float) -> Leg:
 def arms_of(body: Body, shot: Shot) -> tuple[Arm, Arm]:
     """Joints of both arms: in a side view the farther one first, else image left first."""
     if not shot.frontal:
-        far, near = (_arm_side(shot, shot.phase + turn, bend) for turn, bend in zip((0.0, np.pi), shot.bend, strict=True))
+        far, near = (
+            _arm_side(shot, shot.phase + turn, bend) for turn, bend in zip((0.0, np.pi), shot.bend, strict=True)
+        )
         return Arm(*far, side=0, shade=0.8), Arm(*near, side=0, shade=1.0)
     made = []
     for side, bend in zip((-1, 1), shot.bend, strict=True):
         out = 0.07 + 0.16 * shot.spread + max(0.0, body.belly) * 3 + max(0.0, body.hip - body.shoulder + 0.03) * 2
-        shoulder = (side * (body.shoulder - 0.026), 0.207)
+        shoulder = (side * (body.shoulder - 0.030), 0.221)
         elbow = (shoulder[0] + side * _UPPER_ARM * np.sin(out), shoulder[1] + _UPPER_ARM * np.cos(out))
         swing = 0.03 * shot.stride * np.sin(shot.phase) * side
         fold = -0.10 + out * 0.5 - (1.9 * bend if bend > 0.7 else 0.4 * bend)

@@ -14,9 +14,10 @@ Points = Sequence[tuple[float, float]] | np.ndarray
 def _basis(steps: int) -> np.ndarray:
     """Catmull-Rom weights, (steps, 4)."""
     t = np.arange(steps) / steps
-    return 0.5 * np.stack(
+    weights: np.ndarray = 0.5 * np.stack(
         [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3], axis=1
     )
+    return weights
 
 
 def closed_curve(points: Points, steps: int = 4) -> np.ndarray:
@@ -35,7 +36,9 @@ def open_curve(points: Points, steps: int = 4) -> np.ndarray:
     return np.concatenate([(_basis(steps) @ p[index]).reshape((n - 1) * steps, -1), p[-1:]])
 
 
-def tube(points: Points, widths: Sequence[float], *, steps: int = 4, caps: tuple[bool, bool] = (True, True)) -> np.ndarray:
+def tube(
+    points: Points, widths: Sequence[float], *, steps: int = 4, caps: tuple[bool, bool] = (True, True)
+) -> np.ndarray:
     """Outline of a limb along points (N, 2) with half widths (N,); `caps` rounds its ends."""
     spine = open_curve(np.column_stack([np.asarray(points, dtype=np.float64), widths]), steps)
     centre, half = spine[:, :2], spine[:, 2:]
@@ -56,7 +59,7 @@ def tube(points: Points, widths: Sequence[float], *, steps: int = 4, caps: tuple
 
 def _cap(centre: np.ndarray, side: np.ndarray, ahead: np.ndarray) -> np.ndarray:
     angle = np.array([0.25, 0.5, 0.75]) * np.pi
-    return centre + np.cos(angle)[:, None] * side + np.sin(angle)[:, None] * ahead
+    return np.asarray(centre + np.cos(angle)[:, None] * side + np.sin(angle)[:, None] * ahead)
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, points: int = 16) -> np.ndarray:

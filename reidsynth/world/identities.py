@@ -46,7 +46,9 @@ _MUTATIONS: tuple[tuple[str, ...], ...] = (
 )
 MAX_DIFFERENCES = 3
 _MIN_CONTRAST = 55.0
-_TRIES = 2000
+_TRIES = 20000
+# Only the latest people who are nobody's variant are varied: families stay small, however many people there are.
+_FAMILY = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +103,16 @@ def sample_identities(seed: int, split: str, *, hard: float = 0.5) -> Iterator[I
     """
     if split not in REGIONS:
         raise UserError(f"the demo world has no split {split!r}: choose one of {', '.join(REGIONS)}.")
-    seen: list[tuple[str | None, ...]] = []
+    originals: list[tuple[str | None, ...]] = []
     taken: set[tuple[str | None, ...]] = set()
     index = 0
     while True:
         key = f"{seed}/{split}/{index}"
         rng = sample_rng(seed, key, "identity")
-        mutate = bool(seen) and rng.random() < hard
-        attributes = _draw_new(rng, split, taken, seen if mutate else None)
-        seen.append(attributes)
+        mutate = rng.random() < hard and bool(originals)
+        attributes = _draw_new(rng, split, taken, originals[-_FAMILY:] if mutate else None)
+        if not mutate:
+            originals.append(attributes)
         taken.add(attributes)
         yield Identity(key, attributes)
         index += 1
@@ -171,8 +174,14 @@ def _random_pattern(upper_type: str, colour: str, u: list[float]) -> Look:
     pattern = (words.OUTER_PATTERN if outer else words.LIGHT_PATTERN).pick(u[0])
     if pattern == "plain":
         return {"upper_pattern": pattern, "upper_pattern_colour": None}
-    second = [name for name in words.COLOURS if words.contrast(name, colour) >= _MIN_CONTRAST]
-    return {"upper_pattern": pattern, "upper_pattern_colour": words.pick_even(second, u[1])}
+    second = words.Choice(
+        **{
+            name: 2.2 if name in words.NEUTRALS else 1.0
+            for name in words.COLOURS
+            if words.contrast(name, colour) >= _MIN_CONTRAST
+        }
+    )
+    return {"upper_pattern": pattern, "upper_pattern_colour": second.pick(u[1])}
 
 
 def _mutation(rng: np.random.Generator, parent: tuple[str | None, ...]) -> tuple[str | None, ...] | None:

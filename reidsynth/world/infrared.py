@@ -11,7 +11,7 @@ import numpy as np
 
 from reidsynth.world.cameras import Camera
 from reidsynth.world.colour import Fields, sensor_noise
-from reidsynth.world.fabrics import SLOT_SURFACES
+from reidsynth.world.fabrics import CLOTH, SLOT_SURFACES, is_any
 from reidsynth.world.figure import Surface
 from reidsynth.world.identities import Body
 from reidsynth.world.raster import Pixels
@@ -40,14 +40,14 @@ def person(pixels: Pixels, body: Body, fields: Fields) -> np.ndarray:
     value = table[pixels.surface]
     upper = pixels.surface == Surface.UPPER
     value = np.where(upper, value + (table[Surface.SECOND] - value) * pattern, value)
-    cloth = np.isin(pixels.surface, (Surface.UPPER, Surface.HOOD, Surface.LOWER, Surface.BAG))
+    cloth = is_any(pixels.surface, CLOTH)
     value = value * (1 + 0.20 * relief) + np.where(cloth, 0.055 * relief, 0.0)
     # The lamp stands at the camera: surfaces that turn away darken evenly on both sides.
     value *= (1.05 - 0.24 * pixels.across**2) * (0.35 + 0.65 * pixels.shade)
     value *= 1 + np.where(cloth, 0.045 * folds, 0.0)
     value *= 1 - np.where(pixels.ink > 0, 0.7 * pixels.ink, 0.0)
     value += np.where(pixels.ink < 0, -0.3 * pixels.ink, 0.0)
-    return np.asarray(value * 215.0, dtype=np.float32)
+    return np.asarray(value * 228.0, dtype=np.float32)
 
 
 def develop(image: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:

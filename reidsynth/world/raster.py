@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from reidsynth.world.cameras import Shot
-from reidsynth.world.figure import Axis, Figure, Mark, Shape, Surface
+from reidsynth.world.figure import Axis, Figure, Mark, Surface
 
 _SHIFT = 4
 _NEUTRAL = 128
@@ -38,14 +38,17 @@ class Frame:
         """Body coordinates (N, 2) -> pixels (N, 2)."""
         x, y = points[:, 0], points[:, 1]
         wide = x * (1 + self.tilt * (0.5 - y)) + self.lean * (1 - y)
-        return np.stack([self.origin[0] + wide * self.scale[0], self.origin[1] + y * self.scale[1]], axis=1)
+        placed = np.empty_like(points)
+        placed[:, 0] = self.origin[0] + wide * self.scale[0]
+        placed[:, 1] = self.origin[1] + y * self.scale[1]
+        return placed
 
 
 def frame_of(shot: Shot, height: int, width: int) -> Frame:
     """Return the frame of a shot on an image of this size."""
     tall = shot.fill * height
     # Narrow crops hold narrow people: that is what resizing every crop to one size does.
-    squeeze = min(1.0, max(0.80, (width / height) / 0.44))
+    squeeze = min(1.0, max(0.88, (width / height) / 0.44))
     mirror = -1.0 if shot.view == "left" else 1.0
     top = (height - tall) * 0.62 + shot.offset[1] * height
     return Frame(
@@ -70,6 +73,7 @@ class Canvas:
         heights: label -> how far it stands out.
         axes: label -> (x, y, dx, dy, width).
         frame: where body coordinates lie on this grid.
+        placed: pixels of every item's line or outline, in the figure's order.
     """
 
     labels: np.ndarray
@@ -79,11 +83,12 @@ class Canvas:
     heights: np.ndarray
     axes: np.ndarray
     frame: Frame
+    placed: list[np.ndarray]
 
 
 def fixed(points: np.ndarray) -> np.ndarray:
     """Pixels as the fixed-point integers that OpenCV draws with 1/16 pixel precision."""
-    return np.round((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
+    return np.rint((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
 
 def rasterize(figure: Figure, frame: Frame) -> Canvas:
@@ -91,13 +96,16 @@ def rasterize(figure: Figure, frame: Frame) -> Canvas:
     labels = np.zeros((frame.height, frame.width), dtype=np.uint8)
     ink = np.full_like(labels, _NEUTRAL)
     rows: list[tuple[Surface, float, float, Axis]] = [(Surface.NOTHING, 1.0, 0.0, Axis(0, 0, 0, 1, 1))]
-    for item in figure.items:
+    lines = [item.line if isinstance(item, Mark) else item.outline for item in figure.items]
+    everything = frame.place(np.concatenate(lines))
+    placed = np.split(everything, np.cumsum([len(line) for line in lines])[:-1])
+    for item, where in zip(figure.items, placed, strict=True):
         if isinstance(item, Mark):
             thick = max(1, round(item.width * frame.scale[1]))
             value = int(np.clip(_NEUTRAL + item.dark * 127, 0, 255))
-            cv2.polylines(ink, [fixed(frame.place(item.line))], False, value, thick, cv2.LINE_8, _SHIFT)
+            cv2.polylines(ink, [fixed(where)], False, value, thick, cv2.LINE_8, _SHIFT)
             continue
-        pixels = [fixed(frame.place(item.outline))]
+        pixels = [fixed(where)]
         cv2.fillPoly(ink, pixels, _NEUTRAL, cv2.LINE_8, _SHIFT)
         cv2.fillPoly(labels, pixels, len(rows), cv2.LINE_8, _SHIFT)
         rows.append((item.surface, item.shade, item.height, item.axis))
@@ -112,12 +120,8 @@ def rasterize(figure: Figure, frame: Frame) -> Canvas:
         heights=np.array([row[2] for row in rows], dtype=np.float32),
         axes=np.array([(a.x, a.y, a.dx, a.dy, a.width) for *_, a in rows], dtype=np.float32),
         frame=frame,
+        placed=placed,
     )
-
-
-def shapes_of(figure: Figure) -> list[Shape]:
-    """Only the filled shapes of a figure."""
-    return [item for item in figure.items if isinstance(item, Shape)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,24 @@ from reidsynth.world.fabrics import noise_tile
 
 Colour = tuple[float, float, float]
 _WIDE = 5  # a camera's view is this many crops wide
-_WALLS: tuple[Colour, ...] = ((150, 128, 112), (172, 166, 156), (134, 138, 142), (158, 108, 88), (188, 178, 158), (116, 122, 124))
+_WALLS: tuple[Colour, ...] = (
+    (150, 128, 112),
+    (172, 166, 156),
+    (134, 138, 142),
+    (158, 108, 88),
+    (188, 178, 158),
+    (116, 122, 124),
+)
 _GROUNDS: tuple[Colour, ...] = ((138, 136, 132), (112, 113, 116), (160, 154, 144), (126, 122, 116))
 _GREENS: tuple[Colour, ...] = ((84, 106, 66), (98, 116, 78), (70, 92, 62))
-_DULL: tuple[Colour, ...] = ((70, 76, 88), (112, 56, 52), (176, 176, 176), (60, 62, 64), (88, 104, 128), (146, 140, 128))
+_DULL: tuple[Colour, ...] = (
+    (70, 76, 88),
+    (112, 56, 52),
+    (176, 176, 176),
+    (60, 62, 64),
+    (88, 104, 128),
+    (146, 140, 128),
+)
 
 
 class _View:
@@ -94,7 +108,9 @@ def _park(view: _View, horizon: float, end: float) -> None:
     view.rect(0, 0, end, horizon, (196 + rng.normal(0, 8), 204, 208), 14)
     # Leaves reflect near infrared strongly: a hedge is the brightest thing behind a person at night.
     for x in _steps(rng, end, 0.10, 0.22):
-        view.disc(x, horizon * float(rng.uniform(0.30, 0.75)), float(rng.uniform(0.08, 0.17)), view.pick(_GREENS, 12), 82)
+        view.disc(
+            x, horizon * float(rng.uniform(0.30, 0.75)), float(rng.uniform(0.08, 0.17)), view.pick(_GREENS, 12), 82
+        )
     for x in _steps(rng, end, 0.35, 0.7):
         view.rect(x, horizon * 0.2, x + 0.03, horizon, (86, 74, 62), 50)
     view.rect(0, horizon * 0.86, end, horizon, view.pick(_GREENS), 90)
@@ -116,14 +132,25 @@ def _bricks(view: _View, horizon: float, end: float) -> None:
         for x in np.arange(-0.05 * (row % 2), end, 0.1):
             if rng.random() < 0.45:
                 tone = view.rng.normal(0, 9)
-                view.rect(max(0.0, float(x)), float(y), float(x) + 0.092, float(y) + 0.034, (148 + tone, 104 + tone, 86 + tone), 60 + tone)
+                view.rect(
+                    max(0.0, float(x)),
+                    float(y),
+                    float(x) + 0.092,
+                    float(y) + 0.034,
+                    (148 + tone, 104 + tone, 86 + tone),
+                    60 + tone,
+                )
     for x in _steps(rng, end, 0.8, 1.4):
         view.rect(x, horizon * 0.25, x + 0.16, horizon * 0.75, view.pick(_WALLS, 20), 68)
 
 
 def _car(view: _View, x: float, ground: float, colour: Colour) -> None:
     long, tall = 0.62, 0.13
-    view.polygon([(x + 0.10, ground - tall), (x + 0.18, ground - 0.22), (x + 0.42, ground - 0.22), (x + 0.52, ground - tall)], (62, 70, 78), 26)
+    view.polygon(
+        [(x + 0.10, ground - tall), (x + 0.18, ground - 0.22), (x + 0.42, ground - 0.22), (x + 0.52, ground - tall)],
+        (62, 70, 78),
+        26,
+    )
     view.rect(x, ground - tall, x + long, ground - 0.03, colour, 58)
     for wheel in (0.12, 0.50):
         view.disc(x + wheel, ground - 0.03, 0.045, (38, 38, 40), 22)
@@ -174,13 +201,13 @@ def _grain(view: _View, horizon: float) -> None:
     depth = np.clip((np.arange(height) / height - horizon) / (1 - horizon), 0, 1).astype(np.float32)[:, None]
     view.rgb *= (0.90 + 0.16 * depth)[..., None]
     view.ir *= 0.55 + 0.65 * depth
-    sigma = 0.9 * height / 128
+    sigma = 0.55 * height / 128
     cv2.GaussianBlur(view.rgb, (0, 0), sigma, dst=view.rgb)
     cv2.GaussianBlur(view.ir, (0, 0), sigma, dst=view.ir)
 
 
 def backdrop(taken_by: Camera, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Part of a camera's view behind one capture: colour (H, W, 3) and infrared (H, W), float32, each cut on its own."""
+    """Part of a camera's view behind one capture: colour (H, W, 3), infrared (H, W), float32, cut apart."""
     height, width = size
     rgb, ir = _panorama(taken_by.seed, taken_by.index, height, width)
     draws = rng.random(8)
@@ -201,16 +228,21 @@ def _cut(view: np.ndarray, size: tuple[int, int], draws: np.ndarray) -> np.ndarr
     return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)).copy()
 
 
+_FAR_LEGS = [(-0.07, -0.5), (0.07, -0.5), (0.06, 0.0), (0.01, 0.0), (0.0, -0.35), (-0.02, 0.0), (-0.07, 0.0)]
+_FAR_TRUNK = [(-0.11, -0.80), (-0.05, -0.85), (0.05, -0.85), (0.11, -0.80), (0.10, -0.45), (-0.10, -0.45)]
+_FAR_HEAD = [(-0.05, -0.97), (0.0, -1.0), (0.05, -0.97), (0.05, -0.90), (0.0, -0.85), (-0.05, -0.90)]
+
+
 def _passer_by(rgb: np.ndarray, ir: np.ndarray, horizon: float, rng: np.random.Generator) -> None:
     """Draw a small, dim figure far away."""
     height, width = ir.shape
     x, scale = float(rng.uniform(0.05, 0.95)) * width, float(rng.uniform(0.2, 0.32)) * height
     feet = (horizon + 0.04) * height + scale * 0.35
     parts: list[tuple[list[tuple[float, float]], Colour, float]] = [
-        ([(-0.07, -0.5), (0.07, -0.5), (0.06, 0.0), (0.01, 0.0), (0.0, -0.35), (-0.02, 0.0), (-0.07, 0.0)], (66, 68, 76), 46.0),
-        ([(-0.11, -0.80), (-0.05, -0.85), (0.05, -0.85), (0.11, -0.80), (0.10, -0.45), (-0.10, -0.45)], _DULL[int(rng.integers(len(_DULL)))], 64.0),
-        ([(-0.05, -0.97), (0.0, -1.0), (0.05, -0.97), (0.05, -0.90), (0.0, -0.85), (-0.05, -0.90)], (150, 122, 104), 92.0),
-    ]  # fmt: skip
+        (_FAR_LEGS, (66, 68, 76), 46.0),
+        (_FAR_TRUNK, _DULL[int(rng.integers(len(_DULL)))], 64.0),
+        (_FAR_HEAD, (150, 122, 104), 92.0),
+    ]
     for points, colour, infrared in parts:
         pixels = [np.round((np.asarray(points) * scale + (x, feet)) * 16).astype(np.int32)]
         cv2.fillPoly(rgb, pixels, colour, cv2.LINE_AA, 4)
@@ -227,8 +259,10 @@ def ground_shadow(background: np.ndarray, shot: Shot, light: float) -> None:
     background *= 1 - soft[..., None]
 
 
-def occluder(shot: Shot, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """What stands before the person: share of every pixel (H, W), colour (H, W, 3), infrared 0..255; None if nothing."""
+def occluder(
+    shot: Shot, size: tuple[int, int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """What stands before the person: share of every pixel (H, W), colour (H, W, 3), infrared; None if nothing."""
     if not shot.occluder:
         return None
     height, width = size

@@ -10,7 +10,7 @@ import numpy as np
 
 from reidsynth.draws import sample_rng
 from reidsynth.world.colour import Fields
-from reidsynth.world.fabrics import noise_tile
+from reidsynth.world.fabrics import is_any, noise_tile
 from reidsynth.world.figure import Figure, Mark, Surface
 from reidsynth.world.raster import Canvas, Frame, Pixels, fixed
 
@@ -49,13 +49,13 @@ def artist(seed: int, index: int) -> Artist:
     """Return an artist of a world."""
     rng = sample_rng(seed, f"artist/{index}", "artist")
     return Artist(
-        weight=float(rng.uniform(0.75, 1.5)),
+        weight=float(rng.uniform(0.55, 1.05)),
         pressure=float(rng.uniform(0.1, 0.5)),
         grey=int(rng.integers(15, 75)),
         wobble=float(rng.uniform(0.15, 0.6)),
         overshoot=float(rng.uniform(0.0, 0.9)),
         repeats=1 + int(rng.random() < 0.35),
-        hatch=float(rng.uniform(2.6, 3.8)),
+        hatch=float(rng.uniform(2.4, 3.4)),
         angle=float(rng.uniform(0.5, 1.1) * (1 if rng.random() < 0.7 else -1)),
         texture=float(rng.uniform(0.45, 1.0)),
     )
@@ -101,7 +101,13 @@ class _Pencil:
 
 
 def draw_sketch(
-    figure: Figure, canvas: Canvas, pixels: Pixels, fields: Fields, tones: np.ndarray, seed: int, rng: np.random.Generator
+    figure: Figure,
+    canvas: Canvas,
+    pixels: Pixels,
+    fields: Fields,
+    tones: np.ndarray,
+    style: Artist,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Return the supersampled sketch, uint8, black on white.
 
@@ -111,29 +117,25 @@ def draw_sketch(
         pixels: the person's pixels.
         fields: pattern, texture and folds at those pixels.
         tones: brightness 0..255 that the artist sees at those pixels, without light and shade.
-        seed: of the world, which has its own artists.
+        style: of the artist.
         rng: of this sketch.
     """
-    style = artist(seed, int(rng.integers(ARTISTS)))
     sheet = np.full(canvas.labels.shape, 255, dtype=np.uint8)
     pencil = _Pencil(sheet, canvas.frame, style, rng)
-    for item in figure.items:
+    for item, placed in zip(figure.items, canvas.placed, strict=True):
         if isinstance(item, Mark):
             if item.sketched:
-                pencil.line(canvas.frame.place(item.line), weight=0.6 + 0.4 * abs(item.dark))
+                pencil.line(placed, weight=0.45 + 0.35 * abs(item.dark))
             continue
-        outline = canvas.frame.place(item.outline)
-        cv2.fillPoly(sheet, [fixed(outline)], 255, cv2.LINE_8, 4)
+        cv2.fillPoly(sheet, [fixed(placed)], 255, cv2.LINE_8, 4)
         if item.stroke > 0:
-            kept = outline[: len(outline) - item.open] if item.open else outline
+            kept = placed[: len(placed) - item.open] if item.open else placed
             pencil.line(kept, weight=item.stroke, closed=not item.open)
     _shade(sheet, canvas, pixels, fields, tones, style)
     return sheet
 
 
-def _shade(
-    sheet: np.ndarray, canvas: Canvas, pixels: Pixels, fields: Fields, tones: np.ndarray, style: Artist
-) -> None:
+def _shade(sheet: np.ndarray, canvas: Canvas, pixels: Pixels, fields: Fields, tones: np.ndarray, style: Artist) -> None:
     """Hatch dark areas, draw the pattern's edges and hint at fabrics."""
     unit = canvas.frame.height / 128
     pattern, relief, _ = fields
@@ -143,10 +145,10 @@ def _shade(
     c, s = np.float32(np.cos(style.angle)), np.float32(np.sin(style.angle))
     along = (x * c + y * s + stray) / style.hatch
     across = (x * s - y * c + stray) / (style.hatch * 1.1)
-    first = along - np.floor(along) < 0.36
-    second = across - np.floor(across) < 0.34
+    first = along - np.floor(along) < 0.25
+    second = across - np.floor(across) < 0.24
     level = np.where(tones < 62, 3, np.where(tones < 108, 2, np.where(tones < 150, 1, 0)))
-    level = np.where(np.isin(pixels.surface, (Surface.SKIN, Surface.SOLE, Surface.LENS)), 0, level)
+    level = np.where(is_any(pixels.surface, (Surface.SKIN, Surface.SOLE, Surface.LENS)), 0, level)
     grey = np.full(len(pixels.index), 255, dtype=np.int32)
     grey = np.where((level == 1) & first & second, 150, grey)
     grey = np.where((level >= 2) & first, 120, grey)
@@ -159,10 +161,9 @@ def _shade(
         plane = np.zeros(sheet.size, dtype=np.uint8)
         plane[pixels.index] = (pattern * 100).astype(np.uint8) + 60
         edges = cv2.morphologyEx(plane.reshape(sheet.shape), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).ravel()
-        upper = np.isin(pixels.surface, (Surface.UPPER,))
-        edge = edges[pixels.index] * upper
+        edge = edges[pixels.index] * (pixels.surface == Surface.UPPER)
         hit = pixels.index[(edge > 30) & (edge < 120)]
-        flat[hit] = np.minimum(flat[hit], style.grey + 30)
+        flat[hit] = np.minimum(flat[hit], style.grey + 40)
 
 
 def finish(sheet: np.ndarray, height: int, width: int) -> np.ndarray:

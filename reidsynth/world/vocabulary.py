@@ -22,6 +22,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "brown": (104, 70, 46),
     "beige": (200, 178, 144),
 }
+NEUTRALS = ("black", "white", "grey", "navy", "beige")
 HAIR_COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (32, 28, 28),
     "brown": (88, 58, 38),
@@ -30,8 +31,8 @@ HAIR_COLOURS: dict[str, tuple[int, int, int]] = {
     "grey": (158, 156, 154),
 }
 SKIN_TONES: tuple[tuple[int, int, int], ...] = (
-    (238, 200, 176),
-    (224, 180, 150),
+    (228, 188, 164),
+    (216, 172, 142),
     (200, 152, 118),
     (156, 108, 78),
     (108, 74, 54),
@@ -66,7 +67,9 @@ HEADWEAR = Choice(none=0.56, cap=0.14, beanie=0.12, hat=0.09, hood=0.09)
 GLASSES = Choice(none=0.56, glasses=0.23, sunglasses=0.21)
 UPPER_TYPE = {
     "male": Choice(t__shirt=0.2, shirt=0.17, sweater=0.15, hoodie=0.16, jacket=0.17, coat=0.1, tank_top=0.05),
-    "female": Choice(t__shirt=0.17, shirt=0.13, sweater=0.14, hoodie=0.1, jacket=0.14, coat=0.11, tank_top=0.06, dress=0.15),
+    "female": Choice(
+        t__shirt=0.17, shirt=0.13, sweater=0.14, hoodie=0.1, jacket=0.14, coat=0.11, tank_top=0.06, dress=0.15
+    ),
 }
 LIGHT_PATTERN = Choice(
     plain=0.3, stripes=0.16, vertical_stripes=0.09, checks=0.13, dots=0.09, logo=0.12, two__tone=0.11

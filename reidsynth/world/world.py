@@ -10,9 +10,9 @@ import numpy as np
 from reidsynth.draws import sample_rng
 from reidsynth.world import captions, colour, fabrics, infrared, scenery, sketch
 from reidsynth.world.assembly import draw_figure
-from reidsynth.world.cameras import Shot, camera, shot
-from reidsynth.world.figure import Surface
-from reidsynth.world.identities import Body, Identity, Look, body, take_identities
+from reidsynth.world.cameras import camera, shot
+from reidsynth.world.figure import Figure, Surface
+from reidsynth.world.identities import Identity, Look, body, take_identities
 from reidsynth.world.raster import Canvas, Pixels, frame_of, pixels_of, rasterize
 
 CAPTIONS = 2
@@ -24,6 +24,7 @@ _PARTS: dict[str, tuple[Surface, ...]] = {
     "lower": (Surface.LOWER,),
     "shoes": (Surface.SHOES, Surface.SOLE),
     "bag": (Surface.BAG,),
+    "logo": (Surface.SECOND,),
 }
 
 
@@ -111,19 +112,20 @@ class World:
             rgb=colour.develop(rgb, taken_by, sample_rng(self.seed, key, "rgb")),
             mask=np.where(alpha >= 0.5, 255, 0).astype(np.uint8),
             ir=infrared.develop(ir, taken_by, sample_rng(self.seed, key, "ir")),
-            sketch=self._sketch(figure, canvas, pixels, fields, look, shape, key),
+            sketch=self._sketch(figure, canvas, pixels, fields, key),
             captions=tuple(captions.write(seen, taken.view, shape, words) for _ in range(CAPTIONS)),
             attributes=seen,
             view=taken.view,
         )
 
-    def _sketch(self, figure, canvas, pixels, fields, look, shape, key):  # type: ignore[no-untyped-def]
-        table = colour.palette(look, shape) @ np.array([0.30, 0.59, 0.11], dtype=np.float32)
+    def _sketch(self, figure: Figure, canvas: Canvas, pixels: Pixels, fields: colour.Fields, key: str) -> np.ndarray:
+        table = colour.palette(figure.look, figure.body) @ np.array([0.30, 0.59, 0.11], dtype=np.float32)
         tones = table[pixels.surface]
         upper = pixels.surface == Surface.UPPER
         tones = np.where(upper, tones + (table[Surface.SECOND] - tones) * (fields[0] > 0.4), tones)
-        sheet = sketch.draw_sketch(figure, canvas, pixels, fields, tones, self.seed, sample_rng(self.seed, key, "sketch"))
-        return sketch.finish(sheet, *self.size)
+        rng = sample_rng(self.seed, key, "sketch")
+        style = sketch.artist(self.seed, int(rng.integers(sketch.ARTISTS)))
+        return sketch.finish(sketch.draw_sketch(figure, canvas, pixels, fields, tones, style, rng), *self.size)
 
 
 def _share(inside: np.ndarray, size: tuple[int, int]) -> np.ndarray:
