@@ -95,3 +95,22 @@ def require(step: str, wanted: str, present: bool, tables: Collection[str], reme
     if not present:
         there = ", ".join(sorted(tables)) or "none"
         raise UserError(f"step {step!r} needs {wanted}, which this manifest lacks (tables there: {there}); {remedy}")
+
+
+def mask_table(step: str, wanted: str | None, tables: Collection[str]) -> str:
+    """Choose the mask table that a step reads.
+
+    Args:
+        step: who needs it.
+        wanted: the table asked for; None takes `mask-grabcut`, else the first other `mask-*`, else the real `mask`.
+        tables: what is there.
+
+    Raises:
+        UserError: no such table.
+    """
+    masks = sorted((name for name in tables if name.split("-")[0] == "mask"), key=lambda name: (name == "mask", name))
+    masks.sort(key=lambda name: name != "mask-grabcut")
+    found = masks[:1] if wanted is None else [name for name in masks if name == wanted]
+    what = f"the mask table {wanted!r}" if wanted else "a mask table ('mask-grabcut' or 'mask')"
+    require(step, what, bool(found), tables, "run `reidsynth remove-background --method grabcut` on it first")
+    return found[0]

@@ -1,0 +1,142 @@
+"""Sketches without weights: controlnet_aux's standard line art, at the photograph's own size.
+
+The detector draws a pixel as dark as it is darker than its neighbourhood (a Gaussian blur), relative to the median of
+what stands out. UNIReID's order is kept: the background is erased to white before anything is drawn, which also makes
+the outline a line. What differs from calling the detector plainly: it scales the short side to 512 and rounds both
+sides to 64, which distorts a crop; here the photograph is padded to a multiple of 64 first, so that nothing is scaled,
+and its answer (white on black) is inverted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
+
+import numpy as np
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from reidsynth.schema import Made, Sample, TableSpec
+from reidsynth.steps import mask_table, require
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+_MULTIPLE = 64  # of the sides, as the detector wants them
+_LARGEST_FACTOR = 4
+_REFERENCE_SIDE = 64.0  # short side that `sigma` is given for
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class LineartStandard:
+    """Draws lines where a photograph is darker than its neighbourhood (controlnet_aux); needs no weights.
+
+    Args:
+        background: `remove` erases to white what the mask leaves out, `keep` draws all of the photograph.
+        mask: table to remove the background with; None takes `mask-grabcut`, else another one, else the real `mask`.
+        sigma: neighbourhood in pixels of a crop that is 64 wide; it grows with the photograph.
+        threshold: darkness, of 255, that stands out.
+        strength: factor on the darkness of lines.
+        drawn_at: photographs with a shorter side are enlarged to it for drawing, so that lines come out thin.
+    """
+
+    background: Literal["remove", "keep"] = "remove"
+    mask: str | None = None
+    sigma: Annotated[float, Field(gt=0, le=50)] = 2.0
+    threshold: Annotated[int, Field(ge=0, le=255)] = 8
+    strength: Annotated[float, Field(gt=0, le=10)] = 1.3
+    drawn_at: Annotated[int, Field(ge=1, le=4096)] = 128
+
+    name: ClassVar[str] = "build-sketch"
+    method: ClassVar[str] = "lineart-standard"
+    version: ClassVar[int] = 1
+
+    def output(self) -> TableSpec:
+        """Table `sketch-lineart-standard`: one grey channel, black on white."""
+        return TableSpec("sketch-lineart-standard", "sketch", "synthetic")
+
+    def inputs(self, tables: Collection[str]) -> tuple[str, ...]:
+        """Photographs and, unless the background is kept, masks.
+
+        Raises:
+            UserError: one of them is not there.
+        """
+        require(self.name, "the table 'rgb'", "rgb" in tables, tables, "ingest a source that holds photographs")
+        return ("rgb",) if self.background == "keep" else ("rgb", mask_table(self.name, self.mask, tables))
+
+    def parameters(self) -> dict[str, Any]:
+        """All fields."""
+        return asdict(cast("Any", self))
+
+    def weights(self) -> dict[str, str]:
+        """None."""
+        return {}
+
+    def process(self, samples: Sequence[Sample]) -> list[Made]:
+        """Draw each photograph; one at a time, as the detector takes them."""
+        return [Made(image=self._drawn(sample)) for sample in samples]
+
+    def _drawn(self, sample: Sample) -> np.ndarray:
+        import cv2
+
+        photo = sample.images["rgb"]
+        if self.background == "remove":
+            photo = on_white(photo, next(image for name, image in sample.images.items() if name != "rgb"))
+        height, width = photo.shape[:2]
+        short = min(height, width)
+        factor = min(_LARGEST_FACTOR, max(1, math.ceil(self.drawn_at / short)))
+        if factor > 1:
+            photo = cv2.resize(photo, (width * factor, height * factor), interpolation=cv2.INTER_CUBIC)
+        lines = _detect(photo, self.sigma * short * factor / _REFERENCE_SIDE, self.threshold)
+        if factor > 1:
+            lines = cv2.resize(lines, (width, height), interpolation=cv2.INTER_AREA)
+        drawn: np.ndarray = (255.0 - np.clip(lines * self.strength, 0, 255)).round().astype(np.uint8)
+        return drawn
+
+
+def on_white(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Erase the background to white.
+
+    Args:
+        photo: uint8 (H, W, 3).
+        mask: uint8 (H, W), 255 where the person is; its edge is softened by under a pixel.
+
+    Returns:
+        A new uint8 array (H, W, 3).
+    """
+    import cv2
+
+    share = cv2.GaussianBlur(mask.astype(np.float32) / 255.0, (0, 0), 0.7)[:, :, None]
+    erased: np.ndarray = (photo * share + 255.0 * (1.0 - share)).round().astype(np.uint8)
+    return erased
+
+
+def _detect(photo: np.ndarray, sigma: float, threshold: int) -> np.ndarray:
+    """Run the detector so that it scales nothing; returns darkness of the lines, uint8 (H, W)."""
+    import cv2
+
+    height, width = photo.shape[:2]
+    padded = cv2.copyMakeBorder(photo, 0, -height % _MULTIPLE, 0, -width % _MULTIPLE, cv2.BORDER_REPLICATE)
+    with np.errstate(invalid="ignore"):  # the median of nothing, where nothing stands out
+        lines = _detector()(
+            padded,
+            guassian_sigma=sigma,
+            intensity_threshold=threshold,
+            detect_resolution=min(padded.shape[:2]),
+            output_type="np",
+        )
+    drawn: np.ndarray = lines[:height, :width, 0]
+    return drawn
+
+
+@lru_cache(maxsize=1)
+def _detector() -> Any:  # noqa: ANN401 - the library ships no types
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about models of the package that are not used here
+        from controlnet_aux import LineartStandardDetector
+
+    return LineartStandardDetector()
