@@ -74,8 +74,8 @@ def assemble(config: RunConfig) -> tuple[nn.Module, DualEncoder]:
     from reidtrain.models import build_model
 
     part = config.backbone
-    backbone = build_backbone(part.name, frozen=part.frozen, image_size=part.image_size)
     with torch.random.fork_rng(devices=[]):
+        backbone = build_backbone(part.name, frozen=part.frozen, image_size=part.image_size)
         torch.manual_seed(config.train.seed)
         model = build_model(config.model.name, backbone, **config.model.options)
     return model, backbone
@@ -226,10 +226,10 @@ def restore(model: nn.Module, backbone: DualEncoder, folder: Path, meta: Mapping
     wanted = stored_state(model, backbone)
     misfits = sorted(set(wanted) ^ set(weights)) or sorted(n for n in wanted if wanted[n].shape != weights[n].shape)
     if theirs != config.model.name or misfits:
-        detail = f", {len(misfits)} tensors don't fit, the first is {misfits[0]}" if misfits else ""
+        detail = f" ({len(misfits)} tensors don't fit, the first is {misfits[0]})" if misfits else ""
         raise UserError(
-            f"{folder} is a checkpoint of model {theirs!r}, but {config.model.name!r} was asked for{detail}: use the "
-            "run's own config.json and data, or another checkpoint"
+            f"{folder} is a checkpoint of a {theirs!r} that is not the {config.model.name!r} asked for{detail}: use "
+            "the configuration that it was trained with, or another checkpoint"
         )
     record = meta["backbone"]
     if not record["stored"] and (have := fingerprint(backbone)) != record["sha256"]:

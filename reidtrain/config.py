@@ -210,7 +210,8 @@ def load_config(preset: str, overrides: Sequence[str] = (), **data: object) -> R
     Raises:
         UserError: one message that names every mistake.
     """
-    values = _merge(_resolve(preset, ()), {"preset": Path(preset).stem, "data": data} if data else {"preset": preset})
+    name = Path(preset).stem if preset.endswith((".yaml", ".yml")) else preset
+    values = _merge(_resolve(preset, ()), {"preset": name, **({"data": data} if data else {})})
     mistakes: list[str] = []
     for override in overrides:
         mistake = _override(values, override)

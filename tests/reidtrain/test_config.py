@@ -1,0 +1,106 @@
+"""Configuration: presets, inheritance, overrides, and every mistake in one message."""
+
+from __future__ import annotations
+
+import pytest
+
+from reidtrain.config import differences, load_config, parse_config, presets
+from reidtrain.errors import UserError
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_every_preset_is_valid_and_says_what_it_is(name):
+    config = load_config(name)
+    assert config.about
+    assert config.preset == name
+    assert parse_config(config.dump(), "dump") == config
+
+
+def test_the_paper_preset_holds_the_papers_settings():
+    config = load_config("flexireid")
+    assert config.backbone.image_size == (384, 128)
+    assert (config.optim.name, config.optim.lr, config.optim.schedule) == ("adam", 1e-5, "cosine")
+    assert (config.train.epochs, config.sampler.batch_size, config.backbone.frozen) == (60, 64, True)
+
+
+def test_overrides_are_yaml_and_reach_one_field():
+    base = load_config("flexireid-demo")
+    config = load_config(
+        "flexireid-demo",
+        ["optim.lr=3e-4", "data.tables.ir=[ir-ca]", "data.tables.sketch=null", "model.options.experts=3"],
+        manifests=["m"],
+    )
+    assert config.optim.lr == 3e-4
+    assert config.data.tables.named()["ir"] == ("ir-ca",)
+    assert set(config.data.tables.named()) == {"rgb", "ir", "text"}
+    assert config.model.options["experts"] == 3
+    assert [path.name for path in config.data.manifests] == ["m"]
+    assert config.data.augment == base.data.augment
+
+
+def test_all_mistakes_come_at_once():
+    wrong = [
+        "optim.lr=-1",
+        "optm.lr=2",
+        "train.stps=2",
+        "data.augment.rgb.flp=1",
+        "sampler.name=pk",
+        "select.modes=[Q]",
+        "sampler.per_identity=3",
+        "nothing",
+    ]
+    with pytest.raises(UserError) as caught:
+        load_config("flexireid-demo", wrong)
+    message = str(caught.value)
+    assert "has 7 mistakes" in message  # per_identity is checked once the sampler's name is one
+    for part in (
+        "override 'nothing' must be written section.key=value",
+        "optim.lr: input should be greater than 0, received -1",
+        "optm does not exist (did you mean 'optim'?)",
+        "train.stps does not exist (did you mean 'steps'?)",
+        "data.augment.rgb.flp does not exist (did you mean 'flip'?): choose among channel",
+        "sampler.name: input should be 'tuples' or 'groups', received 'pk'",
+        "query mode 'Q' is not valid",
+    ):
+        assert part in message
+    with pytest.raises(UserError, match="per_identity belongs to the sampler 'groups'"):
+        load_config("flexireid-demo", ["sampler.per_identity=3"])
+    with pytest.raises(UserError, match="exactly one of steps and epochs"):
+        load_config("flexireid-demo", ["train.epochs=3"])
+
+
+def test_presets_are_found_by_path_and_inherit(tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: flexireid-demo\noptim: {lr: 0.5}\nmodel: {options: {experts: 2}}\n")
+    config = load_config(str(tmp_path / "mine.yaml"))
+    assert (config.preset, config.optim.lr, config.model.options) == (
+        "mine",
+        0.5,
+        {**load_config("flexireid-demo").model.options, "experts": 2},
+    )
+    (tmp_path / "other.yaml").write_text("extends: flexireid-demo\nmodel: {name: unireid}\n")
+    assert load_config(str(tmp_path / "other.yaml")).model.options == {}
+
+
+def test_wrong_presets_are_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"'flexireid-dem' is unknown \(did you mean 'flexireid-demo'\?\)"):
+        load_config("flexireid-dem")
+    with pytest.raises(UserError, match="does not exist"):
+        load_config(str(tmp_path / "none.yaml"))
+    loop = tmp_path / "loop.yaml"
+    loop.write_text(f"extends: {loop}\n")
+    with pytest.raises(UserError, match="extends itself"):
+        load_config(str(loop))
+    (tmp_path / "list.yaml").write_text("[1]")
+    with pytest.raises(UserError, match="must be a mapping"):
+        load_config(str(tmp_path / "list.yaml"))
+    (tmp_path / "bad.yaml").write_text("a: [")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_config(str(tmp_path / "bad.yaml"))
+
+
+def test_differences_name_what_changes_the_training():
+    base = load_config("flexireid-demo", manifests=["a"])
+    same = load_config("flexireid-demo", ["data.workers=3", "train.log_every=1", "train.keep=9"], manifests=["b"])
+    assert differences(base, same) == []
+    other = load_config("flexireid-demo", ["optim.lr=0.5", "model.options.experts=2"], manifests=["a"])
+    assert [sentence.split(" is ")[0] for sentence in differences(base, other)] == ["model.options.experts", "optim.lr"]
