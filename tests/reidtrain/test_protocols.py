@@ -28,7 +28,9 @@ class FakeRows:
     image_ids: np.ndarray = field(default_factory=lambda: np.arange(6))
     datasets: np.ndarray = field(default_factory=lambda: np.array(["demo"] * 6))
     present: dict = field(default_factory=lambda: {m: np.ones(6, bool) for m in ("rgb", "ir", "sketch", "text")})
-    origin: dict = field(default_factory=lambda: {m: np.array(["real"] * 6) for m in ("rgb", "ir", "sketch", "text")})
+    origin: dict = field(
+        default_factory=lambda: {m: np.array(["real"] * 6, dtype="<U9") for m in ("rgb", "ir", "sketch", "text")}
+    )
     caption_counts: np.ndarray = field(default_factory=lambda: np.array([2, 1, 1, 1, 1, 1]))
 
 
@@ -116,7 +118,7 @@ def test_what_is_missing_is_said():
     rows.present["sketch"][[0, 3]] = False
     assert missing(setting("T"), rows) is None
     assert missing(setting("T+I"), rows) == "no query row has ir"
-    assert missing(setting("S+I"), rows) == "no query row has ir and sketch"
+    assert missing(setting("S+I"), rows) == "no query row has sketch and ir"
     assert missing(setting("R->I"), rows) == "no gallery row has ir"
     rows.present["sketch"][0], rows.present["text"][0] = True, False
     assert missing(setting("T+S"), rows) == "no query row has text and sketch at once"
