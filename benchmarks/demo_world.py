@@ -3,6 +3,13 @@
 Prints captures per second of everything (colour, mask, infrared, sketch, two captions, encoded) per image size, the
 bytes of one capture, and the share of test queries that a reader of all visible attributes would answer right: the
 ceiling of text-to-image retrieval in this world.
+
+Measured on a 2-core machine while another job ran on it, one thread (`OMP_NUM_THREADS=1`):
+
+    128x64:   88.4 captures/s per core,   9.4 KiB each
+    256x128:   52.7 captures/s per core,  26.4 KiB each
+    384x128:   34.7 captures/s per core,  38.9 KiB each
+    perfect reader of visible attributes, T->R, 200 identities: R1 97.7
 """
 
 from __future__ import annotations

@@ -14,10 +14,8 @@ Points = Sequence[tuple[float, float]] | np.ndarray
 def _basis(steps: int) -> np.ndarray:
     """Catmull-Rom weights, (steps, 4)."""
     t = np.arange(steps) / steps
-    weights: np.ndarray = 0.5 * np.stack(
-        [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3], axis=1
-    )
-    return weights
+    weights = np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3], axis=1)
+    return np.asarray(0.5 * weights)
 
 
 def closed_curve(points: Points, steps: int = 4) -> np.ndarray:
@@ -25,7 +23,7 @@ def closed_curve(points: Points, steps: int = 4) -> np.ndarray:
     p = np.asarray(points, dtype=np.float64)
     n = len(p)
     index = (np.arange(n)[:, None] + np.arange(-1, 3)[None, :]) % n
-    return (_basis(steps) @ p[index]).reshape(n * steps, -1)
+    return np.asarray((_basis(steps) @ p[index]).reshape(n * steps, -1))
 
 
 def open_curve(points: Points, steps: int = 4) -> np.ndarray:
