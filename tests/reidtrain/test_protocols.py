@@ -22,7 +22,7 @@ from reidtrain.protocols import (
 class FakeRows:
     """Six rows: two people, three views each; every modality unless a test says otherwise."""
 
-    roles: np.ndarray = field(default_factory=lambda: np.array(["query", "gallery", "gallery"] * 2))
+    roles: np.ndarray = field(default_factory=lambda: np.array(["query", "gallery", "gallery"] * 2, dtype="<U13"))
     labels: np.ndarray = field(default_factory=lambda: np.repeat([0, 1], 3))
     camids: np.ndarray = field(default_factory=lambda: np.array([1, 2, 3, 1, 2, 3]))
     image_ids: np.ndarray = field(default_factory=lambda: np.arange(6))

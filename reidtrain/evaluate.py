@@ -1,0 +1,283 @@
+"""Model + manifest + protocol -> result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from reidtrain.batch import parse_mode
+from reidtrain.data import ONLINE_CA, ReIDDataset, open_manifest
+from reidtrain.errors import UserError
+from reidtrain.features import Encoder, Features, frozen_encoder
+from reidtrain.metrics import Ranking, rank_features
+from reidtrain.protocols import (
+    Setting,
+    Task,
+    choose_protocol,
+    choose_settings,
+    missing,
+    plan,
+)
+from reidtrain.report import ModeResult, Result
+from reidtrain.transforms import ImageTransform
+
+if TYPE_CHECKING:
+    from reidtrain.backbones import DualEncoder
+    from reidtrain.checkpoint import LoadedRun
+
+MAX_RANK = 50
+
+
+def evaluate_run(
+    run: str | Path,
+    manifest: str | Path,
+    *,
+    split: str = "test",
+    modes: Sequence[str] | None = None,
+    frozen: bool = False,
+    device: str | torch.device | None = None,
+) -> Result:
+    """Evaluate a run's best checkpoint on a manifest.
+
+    Args:
+        run: the run folder, or one of its checkpoints.
+        manifest: the manifest's folder.
+        split: which of its splits.
+        modes: query modes or names of settings; None means all that the manifest has the modalities for.
+        frozen: evaluate the run's frozen encoder instead of the model, see `frozen_encoder`.
+        device: where the model runs; None takes a GPU where there is one.
+
+    Returns:
+        The result.
+
+    Raises:
+        UserError: when the run, the split, or a modality of a mode that was asked for is missing, or when nothing can
+            be evaluated.
+    """
+    from reidtrain.checkpoint import load_run
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return evaluate_loaded(load_run(run, device), manifest, split=split, modes=modes, frozen=frozen)
+
+
+def evaluate_loaded(
+    loaded: LoadedRun,
+    manifest: str | Path,
+    *,
+    split: str = "test",
+    modes: Sequence[str] | None = None,
+    frozen: bool = False,
+    protocol: str | None = None,
+) -> Result:
+    """Evaluate a loaded model; see `evaluate_run`.
+
+    Args:
+        loaded: the model, on its device.
+        manifest: the manifest's folder.
+        split: which of its splits.
+        modes: query modes or names of settings, None for all possible ones.
+        frozen: evaluate the frozen encoder instead.
+        protocol: name of a protocol; None chooses by the manifest's data set.
+
+    Returns:
+        The result.
+
+    Raises:
+        UserError: as `evaluate_run`.
+    """
+    started = time.perf_counter()
+    dataset = evaluation_data(loaded, manifest, split, modes)
+    benchmark = choose_protocol(dataset.datasets.tolist(), protocol)
+    settings, left_out = _possible(choose_settings(benchmark, modes), dataset, f"{split!r} of {manifest}", bool(modes))
+    encode = frozen_encoder(loaded.backbone) if frozen else cast(Any, loaded.model).encode
+    found, unmatched = evaluate_settings(
+        encode,
+        dataset,
+        settings,
+        device=next(loaded.backbone.parameters()).device,
+        workers=loaded.config.data.workers,
+    )
+    if unmatched and (modes or not found):
+        raise UserError(
+            f"no query of {', '.join(unmatched)} in split {split!r} of {manifest} has a match left in the gallery: "
+            "each queried person needs a second image there (of another camera, where cameras are known)"
+        )
+    return Result(
+        features="frozen" if frozen else "model",
+        model=loaded.config.model.name,
+        backbone=loaded.config.backbone.name,
+        preset=loaded.config.preset,
+        step=0 if frozen else loaded.step,
+        protocol=benchmark.name,
+        datasets=tuple(sorted(set(dataset.datasets.tolist()))),
+        split=split,
+        selected_on=None if frozen else _selected_on(loaded),
+        data=dataset.checksum,
+        tables={modality: dict(counts) for modality, counts in dataset.describe().items()},
+        modes=found,
+        left_out={**left_out, **dict.fromkeys(unmatched, "no query has a match left in the gallery")},
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _selected_on(loaded: LoadedRun) -> str | None:
+    """The split that chose the checkpoint; None for a checkpoint that nothing chose."""
+    from reidtrain.checkpoint import read_best
+
+    return cast("str | None", read_best(loaded.path.parent.parent).get("split")) if loaded.meta else None
+
+
+def evaluation_data(
+    loaded: LoadedRun, manifest: str | Path, split: str, modes: Sequence[str] | None = None
+) -> ReIDDataset:
+    """Open a split with the tables that a run was configured for.
+
+    Args:
+        loaded: whose transform, tokenizer and tables are used.
+        manifest: the manifest's folder.
+        split: which split.
+        modes: modes whose modalities must be there; other modalities are read where the manifest has them.
+
+    Returns:
+        The data set, without augmentation.
+
+    Raises:
+        UserError: when the split or a needed modality is missing.
+    """
+    there = open_manifest(manifest).tables.keys() | {ONLINE_CA}
+    configured = loaded.config.data.tables.named()
+    needed = {name for mode in modes or () for side in _modalities(mode) for name in side}
+    wanted = {name: tables for name, tables in configured.items() if name in needed or there & set(tables)}
+    return ReIDDataset(
+        manifest,
+        split,
+        tables=wanted,
+        transform=evaluation_transform(loaded.backbone),
+        tokenize=loaded.backbone.tokenize,
+        accept_failed=loaded.config.data.accept_failed,
+    )
+
+
+def evaluation_transform(backbone: DualEncoder) -> ImageTransform:
+    """Resize and normalise for an encoder, nothing else."""
+    return ImageTransform(backbone.image_size, backbone.mean, backbone.std)
+
+
+def _modalities(mode: str) -> tuple[tuple[str, ...], ...]:
+    try:
+        parsed = parse_mode(mode.partition(",")[0])
+    except UserError:
+        return ()  # the name of a setting, or a mistake that `choose_settings` explains
+    return parsed.query, parsed.gallery
+
+
+def _possible(
+    settings: Sequence[Setting], dataset: ReIDDataset, where: str, asked: bool
+) -> tuple[list[Setting], dict[str, str]]:
+    """Split settings into those that the data allow and reasons for the others."""
+    left_out = {setting.name: why for setting in settings if (why := missing(setting, dataset))}
+    possible = [setting for setting in settings if setting.name not in left_out]
+    if left_out and (asked or not possible):
+        reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        mend = (
+            f"choose among {', '.join(setting.name for setting in possible)}" if possible else "build what is missing"
+        )
+        raise UserError(f"split {where} can't be evaluated as asked ({reasons}): {mend}")
+    return possible, left_out
+
+
+def evaluate_settings(
+    encode: Encoder,
+    dataset: ReIDDataset,
+    settings: Sequence[Setting],
+    *,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+) -> tuple[dict[str, ModeResult], list[str]]:
+    """Evaluate settings with any encoder.
+
+    Args:
+        encode: (batch, modalities) -> (B, D); the batch holds at least these modalities, present in every row.
+        dataset: the split.
+        settings: each possible on it.
+        device: where batches go.
+        workers: processes that load.
+
+    Returns:
+        Setting's name -> result, and the names of those in which no query has a match.
+
+    Raises:
+        UserError: when the features are not finite.
+    """
+    tasks = {setting.name: [plan(setting, dataset, n) for n in range(setting.trials)] for setting in settings}
+    features = Features(encode, dataset, device=device, workers=workers)
+    features.compute([task for trials in tasks.values() for task in trials])
+    found: dict[str, ModeResult] = {}
+    unmatched: list[str] = []
+    for name, trials in tasks.items():
+        started = time.perf_counter()
+        rankings = [_rank(task, features, dataset.labels) for task in trials]
+        kept = [ranking for ranking in rankings if ranking is not None]
+        if len(kept) < len(rankings):
+            unmatched.append(name)
+        else:
+            found[name] = _mode_result(trials, kept, time.perf_counter() - started)
+    return found, unmatched
+
+
+def _rank(task: Task, features: Features, labels: np.ndarray) -> Ranking | None:
+    query, gallery = labels[task.query_rows], labels[task.gallery_rows]
+    if not _any_match(task, query, gallery):
+        return None
+    mode = task.setting.mode
+    return rank_features(
+        features.of(mode.query, task.query_rows, task.captions),
+        features.of(mode.gallery, task.gallery_rows),
+        torch.from_numpy(query),
+        torch.from_numpy(gallery),
+        query_keys=None if task.query_keys is None else torch.from_numpy(task.query_keys),
+        gallery_keys=None if task.gallery_keys is None else torch.from_numpy(task.gallery_keys),
+        exclude=task.exclude,
+        unique_identities=task.setting.unique_identities,
+        max_rank=MAX_RANK,
+    )
+
+
+def _any_match(task: Task, query: np.ndarray, gallery: np.ndarray) -> bool:
+    """Whether some query keeps a relevant item: an identity with another key than the query's own."""
+    if task.query_keys is None or task.gallery_keys is None:
+        return bool(np.isin(query, gallery).any())
+    if task.exclude == "sysu":  # its rule looks at cameras only; `rank_features` raises where nothing is left
+        return True
+    keys: dict[int, set[int]] = {}
+    for label, key in zip(gallery.tolist(), task.gallery_keys.tolist(), strict=True):
+        keys.setdefault(label, set()).add(key)
+    pairs = zip(query.tolist(), task.query_keys.tolist(), strict=True)
+    return any(keys.get(label, set()) - {key} for label, key in pairs)
+
+
+def _mode_result(tasks: Sequence[Task], rankings: Sequence[Ranking], seconds: float) -> ModeResult:
+    """Average the trials; counts are those of the first one."""
+    first, task = rankings[0], tasks[0]
+    cmc = torch.stack([ranking.cmc for ranking in rankings]).mean(0)
+    count = len(rankings)
+    return ModeResult(
+        cmc=tuple(cmc.tolist()),
+        mAP=sum(ranking.mAP for ranking in rankings) / count,
+        mINP=sum(ranking.mINP for ranking in rankings) / count,
+        chance=sum(ranking.chance for ranking in rankings) / count,
+        queries=len(task.query_rows),
+        valid=first.valid_queries,
+        skipped=first.skipped_queries,
+        lacking=task.lacking,
+        gallery=len(task.gallery_rows),
+        exclude=task.exclude,
+        unique_identities=task.setting.unique_identities,
+        trials=count,
+        seconds=seconds,
+    )
