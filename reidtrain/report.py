@@ -169,7 +169,7 @@ class Result:
         notes = [f"{name}: {count} query rows lack a modality and did not ask." for name, count in lacking.items()]
         return notes + [f"{name}: not evaluated, {why}." for name, why in self.left_out.items()]
 
-    def to_json(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """JSON values, fractions; R1, R5 and R10 are repeated from the CMC for reading."""
         values = asdict(self)
         for name, mode in self.modes.items():
@@ -181,7 +181,7 @@ class Result:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Result:
-        """Read what `to_json` gave.
+        """Read what `as_dict` gave.
 
         Raises:
             UserError: for another format.
@@ -191,19 +191,20 @@ class Result:
         modes = {name: ModeResult(**_only(ModeResult, mode)) for name, mode in values["modes"].items()}
         return cls(**{**_only(cls, values), "modes": modes, "datasets": tuple(values["datasets"])})
 
-    def save(self, folder: Path) -> tuple[Path, Path]:
-        """Write `<split>-<features>.json` and `.md`.
+    def save(self, folder: Path, *, name: str | None = None) -> tuple[Path, Path]:
+        """Write the result as JSON and as a Markdown table.
 
         Args:
             folder: RUN/results; made if need be.
+            name: of the files, without extension; the split by default, with `-frozen` for the frozen encoder.
 
         Returns:
             The two paths.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        stem = folder / f"{self.split}-{self.features}"
-        paths = stem.with_suffix(".json"), stem.with_suffix(".md")
-        paths[0].write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+        name = name or (self.split if self.features == "model" else f"{self.split}-frozen")
+        paths = folder / f"{name}.json", folder / f"{name}.md"
+        paths[0].write_text(json.dumps(self.as_dict(), indent=1) + "\n", encoding="utf-8")
         paths[1].write_text(self.markdown(), encoding="utf-8")
         return paths
 

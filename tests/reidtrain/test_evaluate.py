@@ -149,13 +149,13 @@ def test_features_that_are_not_finite_stop_the_evaluation(loaded, people):
 
 def test_a_result_survives_its_files(result, tmp_path):
     paths = result.save(tmp_path / "results")
-    assert [path.name for path in paths] == ["test-model.json", "test-model.md"]
+    assert [path.name for path in paths] == ["test.json", "test.md"]
     again = read_result(paths[0])
     assert again == result
     assert json.loads(paths[0].read_text())["modes"]["T->R"]["R1"] == result.modes["T->R"].R1
     assert paths[1].read_text() == again.markdown()
     paths[0].write_text("{")
-    with pytest.raises(UserError, match=r"test-model.json is no result"):
+    with pytest.raises(UserError, match=r"test.json is no result"):
         read_result(paths[0])
     with pytest.raises(UserError, match="format 9 can't be read"):
         Result.from_json({"format": 9})
