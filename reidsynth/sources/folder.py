@@ -157,7 +157,11 @@ class Folder:
             raise UserError(f"folder {str(root)!r} holds no images: give the folder of the crops")
         pattern = compile_pattern(cast("str", self.pattern))
         matches = [(file, pattern.match(file)) for file in listed.files]
-        found = [_Found(file, parts["pid"], *map(parts.get, _OPTIONAL)) for file, parts in matches if parts is not None]
+        found = [
+            _Found(file, parts["pid"], parts.get("camid"), parts.get("split"), parts.get("role"))
+            for file, parts in matches
+            if parts is not None
+        ]
         if not found:
             shown = " and ".join(repr(file) for file in listed.files[:2])
             raise UserError(
