@@ -71,6 +71,7 @@ def save_backbone(clip: nn.Module, description: Description, folder: Path) -> No
         for name, value in clip.state_dict().items()
     }
     save_file(state, folder / f"{WEIGHTS_FILE}.part", metadata={"format": "pt"})
+    (folder / f"{WEIGHTS_FILE}.part").chmod(0o644)  # safetensors writes for the owner alone
     (folder / f"{WEIGHTS_FILE}.part").replace(folder / WEIGHTS_FILE)
     config = {
         "model": dict(description.model),

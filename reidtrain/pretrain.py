@@ -65,15 +65,15 @@ class PretrainOptions:
         half: compute the encoder in bfloat16 where the processor has it.
     """
 
-    steps: int = 4000
+    steps: int = 3600
     minutes: float | None = None
     batch: int = 64
     others: float = 0.5
-    lr: float = 1e-3
+    lr: float = 2e-3
     warmup: int = 100
     weight_decay: float = 0.02
-    attribute_weight: float = 1.0
-    stem_weight: float = 0.5
+    attribute_weight: float = 4.0
+    stem_weight: float = 2.0
     contrast_weight: float = 1.0
     seed: int = 0
     save_seconds: float = 60.0
