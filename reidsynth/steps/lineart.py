@@ -10,6 +10,7 @@ and its answer (white on black) is inverted.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import asdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
@@ -119,7 +120,8 @@ def _detect(photo: np.ndarray, sigma: float, threshold: int) -> np.ndarray:
 
     height, width = photo.shape[:2]
     padded = cv2.copyMakeBorder(photo, 0, -height % _MULTIPLE, 0, -width % _MULTIPLE, cv2.BORDER_REPLICATE)
-    with np.errstate(invalid="ignore"):  # the median of nothing, where nothing stands out
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the median of nothing, where nothing stands out
         lines = _detector()(
             padded,
             guassian_sigma=sigma,
@@ -133,8 +135,6 @@ def _detect(photo: np.ndarray, sigma: float, threshold: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _detector() -> Any:  # noqa: ANN401 - the library ships no types
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about models of the package that are not used here
         from controlnet_aux import LineartStandardDetector

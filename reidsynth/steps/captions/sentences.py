@@ -36,7 +36,7 @@ _PATTERNS = {
 _UPPERS = ("top", "upper garment", "top")
 _LOWERS = ("bottoms", "lower garments")
 _SINGULAR_IN_S = ("dress", "compass", "headdress")
-_LEADS = ("The picture shows", "This photograph shows", "The camera caught", "Here one sees")
+_LEADS = ("In the picture of this camera,", "In this photograph from a camera,", "On the image that was taken here,")
 
 
 class _Writer:
