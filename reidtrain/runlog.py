@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections import defaultdict
@@ -32,6 +33,8 @@ class RunLog:
         path = Path(os.devnull) if quiet else run / "log.jsonl"
         if not quiet:
             _cut(path, start)
+            if start == 0:
+                shutil.rmtree(run / "tb", ignore_errors=True)
         self._file = path.open("a", encoding="utf-8")
         self._board = None if quiet else SummaryWriter(str(run / "tb"), purge_step=start + 1 if start else None)
         # A terminal is refreshed often; a log file gets a line every ten seconds.

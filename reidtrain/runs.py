@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 def prepare_folder(run: Path, config: RunConfig, *, overwrite: bool = False) -> None:
     """Make a run folder, or check that an existing one may be gone on with.
 
+    A run without a checkpoint has nothing to lose: the new configuration takes its place.
+
     Args:
         run: the folder.
         config: written to it.
@@ -44,7 +46,7 @@ def prepare_folder(run: Path, config: RunConfig, *, overwrite: bool = False) -> 
     file = run / CONFIG
     if overwrite and file.exists():
         shutil.rmtree(run)
-    if file.exists():
+    if file.exists() and checkpoints(run):
         try:
             old = parse_config(json.loads(file.read_text(encoding="utf-8")), str(file))
         except ValueError as error:
@@ -56,7 +58,7 @@ def prepare_folder(run: Path, config: RunConfig, *, overwrite: bool = False) -> 
                 "the old run with --overwrite"
             )
         return
-    if run.is_file() or (run.exists() and any(run.iterdir())):
+    if not file.exists() and (run.is_file() or (run.exists() and any(run.iterdir()))):
         raise UserError(f"{run} is not empty and holds no run: choose another folder for the run")
     run.mkdir(parents=True, exist_ok=True)
     write_json(file, config.dump())

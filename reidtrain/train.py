@@ -18,15 +18,16 @@ import torch
 from torch.utils.data import DataLoader
 
 from reidtrain.batch import Batch
-from reidtrain.checkpoint import LoadedRun, assemble, prune, save_checkpoint, stored_state
+from reidtrain.checkpoint import assemble, prune, save_checkpoint, stored_state
 from reidtrain.config import RunConfig
-from reidtrain.data import ReIDDataset, collate, open_manifest
+from reidtrain.data import ReIDDataset, collate
 from reidtrain.errors import UserError
 from reidtrain.objectives import OBJECTIVES
 from reidtrain.optim import Group, build_optimizer, parameter_groups, rate_factor, set_rate
 from reidtrain.runlog import RunLog
 from reidtrain.runs import mark_best, prepare_folder, resume, sidecar
 from reidtrain.sampler import SAMPLERS, IdentitySampler
+from reidtrain.selection import selection_interval, validate
 from reidtrain.transforms import Augment, ImageTransform
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
     sampler = build_sampler(config, dataset, part=(accelerator.process_index, accelerator.num_processes))
     objective = _objective(config)
     total = config.train.steps or (config.train.epochs or 0) * len(sampler)
-    select_every = _selection_interval(config, total)
+    select_every = selection_interval(config, total, bare, backbone)
     save_every = config.train.save_every or total
     start, training = resume(run, config, bare, backbone, dataset.checksum)
     model, optimizer = accelerator.prepare(bare, _optimizer(config, bare))
@@ -97,7 +98,7 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
             select = done % select_every == 0 or (done == total and select_every <= total)
             if select or done % save_every == 0 or done == total:
                 if accelerator.is_main_process:
-                    metrics = _validate(config, bare, backbone, done, log) if select else {}
+                    metrics = validate(config, bare, backbone, done, log) if select else {}
                     state = {"optimizer": optimizer.state_dict(), "scaler": _scaler_state(accelerator)}
                     meta = {**record, "total": total, "metrics": metrics}
                     save_checkpoint(run, done, state=stored_state(bare, backbone), training=state, meta=meta)
@@ -137,12 +138,6 @@ def _loader(config: RunConfig, dataset: ReIDDataset, sampler: IdentitySampler) -
 def _factor(config: RunConfig, step: int, total: int) -> float:
     options = config.optim.model_dump(include={"warmup", "warmup_start", "final"})
     return rate_factor(step, total, options=options, schedule=config.optim.schedule)
-
-
-def _selection_interval(config: RunConfig, total: int) -> int:
-    """Steps between two looks at the selection split; more than the run has where a manifest lacks that split."""
-    has_split = all(config.select.split in open_manifest(path).splits for path in config.data.manifests)
-    return (config.select.every or total) if has_split else total + 1
 
 
 def training_data(config: RunConfig, backbone: DualEncoder) -> ReIDDataset:
@@ -244,23 +239,3 @@ def _require_finite(loss: float, step: int, rate: float) -> None:
             f"the loss became {loss} before step {step} at learning rate {rate:.2g}: lower optim.lr, set "
             "train.clip_norm, or use train.precision=fp32"
         )
-
-
-def _validate(
-    config: RunConfig, model: torch.nn.Module, backbone: DualEncoder, step: int, log: RunLog
-) -> dict[str, float]:
-    """Score the model on the selection split: each mode's metric and their mean."""
-    from reidtrain.evaluate import evaluate_loaded
-
-    state = model.training
-    model.eval()
-    loaded = LoadedRun(model, backbone, config, step, Path(), {})
-    result = evaluate_loaded(
-        loaded, config.data.manifests[0], split=config.select.split, modes=list(config.select.modes)
-    )
-    model.train(state)
-    scores = {name: float(getattr(mode, config.select.metric)) for name, mode in result.modes.items()}
-    mean = sum(scores.values()) / len(scores)
-    log.write(step, "val", {"mean": mean, config.select.metric: scores})
-    log.say(f"step {step}: {config.select.split} mean {config.select.metric} {100 * mean:.1f}")
-    return {"mean": mean, **scores}
