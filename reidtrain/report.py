@@ -124,7 +124,11 @@ class Result:
     @property
     def label(self) -> str:
         """Name of the result's row in a comparison."""
-        return f"{self.model}, step {self.step}" if self.features == "model" else f"frozen encoder ({self.backbone})"
+        return (
+            f"{self.model}, step {self.step}"
+            if self.features == "model"
+            else f"frozen encoder ({Path(self.backbone).name})"
+        )
 
     def mean(self, metric: str = "R1") -> float | None:
         """Mean of a metric, or of `chance`, over the seven query modes; None where one of them was not evaluated."""

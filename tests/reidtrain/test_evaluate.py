@@ -177,7 +177,7 @@ def test_a_comparison_shows_chance_frozen_and_model(loaded, people, result):
     assert lines[0].startswith("| R1 (%) | T | S | I | T+S | T+I | S+I | T+S+I | R | mean of seven |")
     assert [line.split(" | ")[0] for line in lines[2:]] == [
         "| chance",
-        f"| frozen encoder ({loaded.config.backbone.name})",
+        f"| frozen encoder ({Path(loaded.config.backbone.name).name})",
         "| flexireid, step 7",
     ]
     assert lines[2].count("6.4") == 8
