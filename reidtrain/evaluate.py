@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ import torch
 from reidtrain.batch import parse_mode
 from reidtrain.data import ONLINE_CA, ReIDDataset, open_manifest
 from reidtrain.errors import UserError
-from reidtrain.features import Encoder, Features, frozen_encoder
+from reidtrain.features import Encoder, Features, FrozenEncoder
 from reidtrain.metrics import Ranking, rank_features
 from reidtrain.protocols import (
     Setting,
@@ -49,7 +49,7 @@ def evaluate_run(
         manifest: the manifest's folder.
         split: which of its splits.
         modes: query modes or names of settings; None means all that the manifest has the modalities for.
-        frozen: evaluate the run's frozen encoder instead of the model, see `frozen_encoder`.
+        frozen: evaluate the run's frozen encoder instead of the model, see `FrozenEncoder`.
         device: where the model runs; None takes a GPU where there is one.
 
     Returns:
@@ -94,9 +94,9 @@ def evaluate_loaded(
     dataset = evaluation_data(loaded, manifest, split, modes)
     benchmark = choose_protocol(dataset.datasets.tolist(), protocol)
     settings, left_out = _possible(choose_settings(benchmark, modes), dataset, f"{split!r} of {manifest}", bool(modes))
-    encode = frozen_encoder(loaded.backbone) if frozen else cast(Any, loaded.model).encode
+    encoder = FrozenEncoder(loaded.backbone) if frozen else cast(Encoder, loaded.model)
     found, unmatched = evaluate_settings(
-        encode,
+        encoder,
         dataset,
         settings,
         device=next(loaded.backbone.parameters()).device,
@@ -192,7 +192,7 @@ def _possible(
 
 
 def evaluate_settings(
-    encode: Encoder,
+    encoder: Encoder,
     dataset: ReIDDataset,
     settings: Sequence[Setting],
     *,
@@ -202,7 +202,7 @@ def evaluate_settings(
     """Evaluate settings with any encoder.
 
     Args:
-        encode: (batch, modalities) -> (B, D); the batch holds at least these modalities, present in every row.
+        encoder: the model; its batches hold the modalities asked for, present in every row.
         dataset: the split.
         settings: each possible on it.
         device: where batches go.
@@ -215,7 +215,7 @@ def evaluate_settings(
         UserError: when the features are not finite.
     """
     tasks = {setting.name: [plan(setting, dataset, n) for n in range(setting.trials)] for setting in settings}
-    features = Features(encode, dataset, device=device, workers=workers)
+    features = Features(encoder, dataset, device=device, workers=workers)
     features.compute([task for trials in tasks.values() for task in trials])
     found: dict[str, ModeResult] = {}
     unmatched: list[str] = []

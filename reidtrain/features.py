@@ -1,14 +1,15 @@
 """Features of a data set's rows, each computed once.
 
-A feature belongs to a (row, caption) and a set of modalities. Rows that are asked for the same sets are loaded
-together, so an image is decoded once per batch whatever the number of sets that read it.
+A feature belongs to a (row, caption) and a set of modalities. Rows are worked off in blocks: the images of a row are
+decoded once, and where the encoder can encode modality by modality (`PartEncoder`), each image and each caption passes
+its tower once, whatever the number of sets and captions that it is part of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,58 +26,85 @@ if TYPE_CHECKING:
     from reidtrain.backbones import DualEncoder
     from reidtrain.items import Item
 
-Encoder = Callable[[Batch, tuple[str, ...]], Tensor]
+Modalities = tuple[str, ...]
 Unit = tuple[int, int]  # row, caption
 
 BATCH = 128
 
 
-def frozen_encoder(backbone: DualEncoder) -> Encoder:
-    """The baseline: the encoder as it was before training, its adapters off.
+class Encoder(Protocol):
+    """What every model of `reidtrain.models` can do."""
+
+    def encode(self, batch: Batch, modalities: Modalities) -> Tensor:
+        """Encode B samples that have these modalities: (B, D)."""
+        ...
+
+
+@runtime_checkable
+class PartEncoder(Protocol):
+    """What a model can do whose modalities meet late; `join_parts` of its parts equals `encode`."""
+
+    def encode_part(self, batch: Batch, modality: str) -> Tensor:
+        """Encode one modality of B samples that have it: (B, ...)."""
+        ...
+
+    def join_parts(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """Join the parts of B samples, one for each modality of a set: (B, D)."""
+        ...
+
+
+@dataclass(frozen=True)
+class FrozenEncoder:
+    """The baseline: an encoder as it was before training, its adapters off.
+
+    A feature is the sum of the L2-normalised global features of its modalities.
 
     Args:
         backbone: the encoder.
-
-    Returns:
-        A function (batch, modalities) -> (B, D), the sum of the L2-normalised global features of the modalities.
     """
 
-    def encode(batch: Batch, modalities: tuple[str, ...]) -> Tensor:
-        parts = []
-        for modality in modalities:
-            if modality == "text":
-                top, _, _ = backbone.text_tokens(cast(Tensor, batch.tokens))
-            else:
-                top, _, _ = backbone.image_tokens(batch.images[modality])
-            parts.append(F.normalize(top.float(), dim=1))
-        return torch.stack(parts).sum(0)
+    backbone: DualEncoder
 
-    return encode
+    def encode(self, batch: Batch, modalities: Modalities) -> Tensor:
+        """Encode B samples: (B, D)."""
+        return self.join_parts({modality: self.encode_part(batch, modality) for modality in modalities})
+
+    def encode_part(self, batch: Batch, modality: str) -> Tensor:
+        """Encode one modality: (B, D), normalised."""
+        if modality == "text":
+            top, _, _ = self.backbone.text_tokens(cast(Tensor, batch.tokens))
+        else:
+            top, _, _ = self.backbone.image_tokens(batch.images[modality])
+        return F.normalize(top.float(), dim=1)
+
+    def join_parts(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """Sum the parts: (B, D)."""
+        return torch.stack(list(parts.values())).sum(0)
 
 
 @dataclass(eq=False)
 class Features:
-    """Features of rows by modality set, each computed once.
+    """Features of rows by modality set.
 
     Args:
-        encode: (batch, modalities) -> (B, D).
+        encoder: a model.
         dataset: where rows are loaded from.
         device: where batches go.
         workers: processes that load.
     """
 
-    encode: Encoder
+    encoder: Encoder
     dataset: ReIDDataset
     device: torch.device | str = "cpu"
     workers: int = 0
 
     def __post_init__(self) -> None:
-        self._numbers: dict[tuple[str, ...], dict[Unit, int]] = {}
-        self._blocks: dict[tuple[str, ...], list[Tensor]] = {}
+        self._numbers: dict[Modalities, dict[Unit, int]] = {}
+        self._blocks: dict[Modalities, list[Tensor]] = {}
 
     def compute(self, tasks: Sequence[Task]) -> None:
-        """Compute what tasks need and is not there yet."""
-        wanted: dict[Unit, set[tuple[str, ...]]] = {}
+        """Compute what tasks need and is not there yet; errors as `compute_units`."""
+        wanted: dict[Unit, set[Modalities]] = {}
         for task in tasks:
             mode = task.setting.mode
             for unit in zip(task.query_rows.tolist(), task.captions.tolist(), strict=True):
@@ -85,47 +113,74 @@ class Features:
                 wanted.setdefault((row, NO_CAPTION), set()).add(mode.gallery)
         self.compute_units(wanted)
 
-    def compute_units(self, wanted: Mapping[Unit, set[tuple[str, ...]]]) -> None:
-        """Compute features of units; those that need the same modality sets are loaded together.
+    @torch.inference_mode()
+    def compute_units(self, wanted: Mapping[Unit, set[Modalities]]) -> None:
+        """Compute features of units.
 
         Args:
-            wanted: (row, caption) -> modality sets.
+            wanted: (row, caption) -> modality sets; the caption is NO_CAPTION for sets without text.
 
         Raises:
             UserError: when a feature is not finite.
         """
-        groups: dict[tuple[tuple[str, ...], ...], list[Unit]] = {}
-        for unit, sets in sorted(wanted.items()):
-            new = tuple(sorted(one for one in sets if unit not in self._numbers.get(one, {})))
-            if new:
-                groups.setdefault(new, []).append(unit)
-        for group, units in groups.items():
-            for batch, part in self._batches(units, sorted({name for one in group for name in one})):
-                for modalities in group:
-                    self._keep(modalities, part, self._encoded(batch, modalities))
+        new = {
+            unit: {one for one in sets if unit not in self._numbers.get(one, {})}
+            for unit, sets in sorted(wanted.items())
+        }
+        by_row: dict[int, dict[int, set[Modalities]]] = {}
+        for (row, caption), sets in new.items():
+            if sets:
+                by_row.setdefault(row, {})[caption] = sets
+        places = _Rows(self.dataset, list(by_row.items()))
+        loader = DataLoader(cast(Any, places), BATCH, collate_fn=_as_loaded, num_workers=self.workers)
+        for block in loader:
+            items: dict[Unit, Item] = {unit: item for row in block for unit, item in row.items()}
+            units: dict[Modalities, list[Unit]] = {}
+            for unit in items:
+                for modalities in new.get(unit, ()):
+                    units.setdefault(modalities, []).append(unit)
+            for modalities, features in self._encoded(items, dict(sorted(units.items()))):
+                self._keep(modalities, units[modalities], features)
 
-    @torch.inference_mode()
-    def _encoded(self, batch: Batch, modalities: tuple[str, ...]) -> Tensor:
-        features = self.encode(batch, modalities).float()
+    def _encoded(
+        self, items: Mapping[Unit, Item], units: Mapping[Modalities, Sequence[Unit]]
+    ) -> Iterator[tuple[Modalities, Tensor]]:
+        if not isinstance(self.encoder, PartEncoder):
+            for modalities, asked in units.items():
+                batches = self._batches([_whole(items, unit, modalities) for unit in asked])
+                yield modalities, torch.cat([self.encoder.encode(batch, modalities) for batch in batches])
+            return
+        encoder = self.encoder
+        parts: dict[str, tuple[dict[Unit, int], Tensor]] = {}
+        for modality in sorted({modality for modalities in units for modality in modalities}):
+            needed = dict.fromkeys(_home(unit, modality) for one in units if modality in one for unit in units[one])
+            batches = self._batches([items[unit] for unit in needed])
+            encoded = torch.cat([encoder.encode_part(batch, modality) for batch in batches])
+            parts[modality] = {unit: number for number, unit in enumerate(needed)}, encoded
+        for modalities, asked in units.items():
+            joined = []
+            for start in range(0, len(asked), BATCH):
+                some = asked[start : start + BATCH]
+                places = {m: [parts[m][0][_home(unit, m)] for unit in some] for m in modalities}
+                joined.append(encoder.join_parts({m: parts[m][1][places[m]] for m in modalities}))
+            yield modalities, torch.cat(joined)
+
+    def _batches(self, items: Sequence[Item]) -> Iterator[Batch]:
+        for start in range(0, len(items), BATCH):
+            yield collate(items[start : start + BATCH]).to(self.device)
+
+    def _keep(self, modalities: Modalities, units: Sequence[Unit], features: Tensor) -> None:
+        features = features.float()
         if not bool(features.isfinite().all()):
             raise UserError(
                 f"the features of {'+'.join(modalities)} are not finite, so the training has diverged: take an earlier "
                 "checkpoint, or train again with a lower optim.lr"
             )
-        return features.cpu()
-
-    def _keep(self, modalities: tuple[str, ...], units: Sequence[Unit], features: Tensor) -> None:
         numbers = self._numbers.setdefault(modalities, {})
         numbers.update(zip(units, range(len(numbers), len(numbers) + len(units)), strict=True))
-        self._blocks.setdefault(modalities, []).append(features)
+        self._blocks.setdefault(modalities, []).append(features.cpu())
 
-    def _batches(self, units: Sequence[Unit], modalities: Sequence[str]) -> Iterator[tuple[Batch, Sequence[Unit]]]:
-        places = _Places(self.dataset, units, modalities)
-        loader = DataLoader(cast(Any, places), BATCH, collate_fn=collate, num_workers=self.workers)
-        for number, batch in enumerate(loader):
-            yield batch.to(self.device), units[number * BATCH : (number + 1) * BATCH]
-
-    def of(self, modalities: tuple[str, ...], rows: np.ndarray, captions: np.ndarray | None = None) -> Tensor:
+    def of(self, modalities: Modalities, rows: np.ndarray, captions: np.ndarray | None = None) -> Tensor:
         """Features of rows.
 
         Args:
@@ -143,17 +198,38 @@ class Features:
         return blocks[0][[self._numbers[modalities][unit] for unit in units]]
 
 
+def _home(unit: Unit, modality: str) -> Unit:
+    """Where a unit's part is loaded: captions with their number, images once per row."""
+    return unit if modality == "text" else (unit[0], NO_CAPTION)
+
+
+def _whole(items: Mapping[Unit, Item], unit: Unit, modalities: Modalities) -> Item:
+    """An item that holds all modalities of a set."""
+    if "text" not in modalities or len(modalities) == 1:
+        return items[_home(unit, modalities[0])]
+    images, text = items[_home(unit, "rgb")], items[unit]
+    return replace(images, tokens=text.tokens, present={**images.present, **text.present})
+
+
+def _as_loaded(block: list[dict[Unit, Item]]) -> list[dict[Unit, Item]]:
+    return block
+
+
 @dataclass(frozen=True)
-class _Places:
-    """Units as a data set for a loader."""
+class _Rows:
+    """Rows as a data set for a loader: the row's images under NO_CAPTION, its captions under their numbers."""
 
     dataset: ReIDDataset
-    units: Sequence[Unit]
-    modalities: Sequence[str]
+    rows: Sequence[tuple[int, Mapping[int, set[Modalities]]]]
 
     def __len__(self) -> int:
-        return len(self.units)
+        return len(self.rows)
 
-    def __getitem__(self, index: int) -> Item:
-        row, caption = self.units[index]
-        return self.dataset.load(row, self.modalities, caption=max(caption, 0))
+    def __getitem__(self, index: int) -> dict[Unit, Item]:
+        row, captions = self.rows[index]
+        used = {modality for sets in captions.values() for one in sets for modality in one}
+        items = {(row, NO_CAPTION): self.dataset.load(row, sorted(used - {"text"}))} if used - {"text"} else {}
+        for caption in sorted(captions):
+            if caption != NO_CAPTION:
+                items[row, caption] = self.dataset.load(row, ("text",), caption=caption)
+        return items

@@ -20,7 +20,6 @@ from reidtrain.tiles import (
     INK,
     PAPER,
     RIGHT,
-    SHADE,
     UNKNOWN,
     WRONG,
     font,
@@ -128,7 +127,7 @@ def rank_lists(
         UserError: when the split has no queries, or the manifest lacks a modality of a mode.
     """
     from reidtrain.evaluate import evaluation_data
-    from reidtrain.features import Features
+    from reidtrain.features import Encoder, Features
     from reidtrain.protocols import NO_CAPTION, QUERY_ROLES, Setting, choose_protocol, choose_settings, plan
 
     dataset = evaluation_data(loaded, manifest, split, modes)
@@ -137,7 +136,8 @@ def rank_lists(
     if not len(rows):
         raise UserError(f"split {split!r} of {manifest} has no query to draw: choose another split")
     rows = rows[np.linspace(0, len(rows) - 1, min(queries, len(rows)) + 2).round().astype(int)[1:-1]]
-    store = Features(loaded.model.encode, dataset, device=next(loaded.backbone.parameters()).device)  # type: ignore[arg-type]  # nn.Module's attributes are untyped
+    device = next(loaded.backbone.parameters()).device
+    store = Features(cast(Encoder, loaded.model), dataset, device=device)
     tasks = {setting.name: plan(setting, dataset) for setting in settings}
     for task in tasks.values():
         caption = 0 if "text" in task.setting.mode.query else NO_CAPTION
@@ -281,8 +281,7 @@ def _grid(names: Sequence[str], columns: Sequence[tuple[Image.Image, list[Image.
     draw.text((margin, 16), f"Rank lists: {title}", INK, font(17, bold=True))
     for number, name in enumerate(names):
         y = 56 + head + 22 + number * step
-        if number % 2 == 0:
-            draw.rectangle([0, y - 7, width, y + step - 8], SHADE)
+        draw.line([(margin, y - 7), (width - margin, y - 7)], (226, 229, 232), 1)
         _chips(draw, (margin, y + step // 2 - 20), name)
     x = margin + label
     for top, strips in columns:

@@ -22,7 +22,7 @@ from reidtrain.batch import LETTERS, Batch
 from reidtrain.data import ReIDDataset, collate, decode
 from reidtrain.errors import UserError
 from reidtrain.evaluate import evaluation_data, evaluation_transform
-from reidtrain.features import Features
+from reidtrain.features import Encoder, Features
 from reidtrain.items import Item
 from reidtrain.metrics import cosine
 from reidtrain.protocols import GALLERY_ROLES, NO_CAPTION
@@ -180,8 +180,9 @@ class GalleryIndex:
         file = _index_file(loaded, dataset)
         features = _read(file, rows)
         if features is None:
-            encode = cast(Any, loaded.model).encode
-            store = Features(encode, dataset, device=_device(loaded), workers=loaded.config.data.workers)
+            store = Features(
+                cast(Encoder, loaded.model), dataset, device=_device(loaded), workers=loaded.config.data.workers
+            )
             store.compute_units({(int(row), NO_CAPTION): {PHOTOGRAPH} for row in rows})
             features = store.of(PHOTOGRAPH, rows)
             _write(file, rows, features)
@@ -193,7 +194,7 @@ class GalleryIndex:
             raise UserError(f"top is {top}: ask for at least one answer")
         batch = query_batch(query, self.loaded.backbone, note).to(_device(self.loaded))
         with torch.inference_mode():
-            wanted = cast(Any, self.loaded.model).encode(batch, query.modalities).float().cpu()
+            wanted = cast(Encoder, self.loaded.model).encode(batch, query.modalities).float().cpu()
         scores = cosine(wanted, self.features)[0]
         order = scores.sort(descending=True, stable=True).indices[:top].tolist()
         return [self._hit(rank, place, float(scores[place])) for rank, place in enumerate(order, 1)]

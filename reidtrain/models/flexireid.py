@@ -204,18 +204,36 @@ class FlexiReID(nn.Module):
         Raises:
             UserError: for other combinations, or where the batch holds none of the modalities.
         """
-        wanted = tuple(modalities)
-        if wanted != ("rgb",) and (not wanted or not set(wanted) <= set(QUERY_MODALITIES)):
-            raise UserError(
-                f"flexireid cannot encode {'+'.join(wanted) or 'nothing'}: give rgb alone, or any of "
-                f"{', '.join(QUERY_MODALITIES)}"
-            )
+        wanted = _encodable(modalities)
         tokens = self.sequences(batch, wanted)
         if not tokens:
             raise UserError(f"the samples hold no {' or '.join(wanted)}: choose a mode whose modalities the data has")
         if wanted == ("rgb",):
             return tokens["rgb"][:, 0]
         fused: torch.Tensor = self.fusion(tokens, {name: batch.present[name] for name in tokens})
+        return fused
+
+    def encode_part(self, batch: Batch, modality: str) -> torch.Tensor:
+        """Encode one modality of samples that all have it: (B, 1 + K, D), for `join_parts`."""
+        return self.sequences(batch, (modality,))[modality]
+
+    def join_parts(self, parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Join what `encode_part` gave for each modality of a query or gallery item.
+
+        Args:
+            parts: modality -> (B, 1 + K, D).
+
+        Returns:
+            (B, D), as `encode` gives for these modalities.
+
+        Raises:
+            UserError: as `encode`.
+        """
+        if _encodable(tuple(parts)) == ("rgb",):
+            return parts["rgb"][:, 0]
+        fused: torch.Tensor = self.fusion(
+            parts, {name: torch.ones(len(part), dtype=torch.bool, device=part.device) for name, part in parts.items()}
+        )
         return fused
 
     def forward(self, batch: Batch) -> FlexiReIDOutputs:
@@ -232,6 +250,16 @@ class FlexiReID(nn.Module):
         fused = self.fusion(stacked, present).chunk(len(modes))
         valid = {mode: _all(batch.present, mode) for mode in modes}
         return FlexiReIDOutputs(dict(zip(modes, fused, strict=True)), valid, gallery, batch.present["rgb"], routing)
+
+
+def _encodable(modalities: Sequence[str]) -> tuple[str, ...]:
+    wanted = tuple(modalities)
+    if wanted != ("rgb",) and (not wanted or not set(wanted) <= set(QUERY_MODALITIES)):
+        raise UserError(
+            f"flexireid cannot encode {'+'.join(wanted) or 'nothing'}: give rgb alone, or any of "
+            f"{', '.join(QUERY_MODALITIES)}"
+        )
+    return wanted
 
 
 def _all(present: Mapping[str, torch.Tensor], names: Sequence[str]) -> torch.Tensor:

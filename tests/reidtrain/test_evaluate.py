@@ -8,15 +8,22 @@ import pytest
 import torch
 
 from reidtrain import features as features_module
-from reidtrain.batch import SEVEN_MODES
+from reidtrain.batch import SEVEN_MODES, parse_mode
 from reidtrain.checkpoint import LoadedRun, assemble
 from reidtrain.data import collate
 from reidtrain.errors import UserError
 from reidtrain.evaluate import evaluate_loaded, evaluate_run, evaluate_settings, evaluation_data
-from reidtrain.features import Features, frozen_encoder
+from reidtrain.features import Features, FrozenEncoder, PartEncoder
 from reidtrain.metrics import rank
 from reidtrain.protocols import PROTOCOLS
 from reidtrain.report import Result, comparison, read_result
+
+
+class Whole:
+    """An encoder that can't encode by parts."""
+
+    def __init__(self, encode):
+        self.encode = encode
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +81,7 @@ def test_a_mode_equals_one_by_one_encoding(loaded, people, result):
     assert mode.cmc == pytest.approx(expected.cmc.tolist(), abs=2 / 72)
 
 
-def test_every_feature_is_computed_once(loaded, people, monkeypatch):
+def test_every_feature_is_computed_once(loaded, people, result, monkeypatch):
     monkeypatch.setattr(features_module, "BATCH", 7)
     dataset = evaluation_data(loaded, people(), "test")
     seen = []
@@ -84,12 +91,45 @@ def test_every_feature_is_computed_once(loaded, people, monkeypatch):
         seen.extend((tuple(modalities), int(image)) for image in batch.image_ids)
         return loaded.model.encode(batch, modalities)
 
-    found, unmatched = evaluate_settings(encode, dataset, PROTOCOLS["generic"].settings)
+    found, unmatched = evaluate_settings(Whole(encode), dataset, PROTOCOLS["generic"].settings)
     assert not unmatched
     assert len(found) == 8
     images = [("rgb",), ("sketch",), ("ir",), ("sketch", "ir")]
     assert len(seen) == 4 * 72 + 4 * 48, "text sets per caption, others per image, R->R shares the gallery's"
     assert all(seen.count((modalities, image)) == 1 for modalities in images for image in range(48))
+    for name, mode in found.items():
+        assert mode.mAP == pytest.approx(result.modes[name].mAP, abs=1e-3)
+
+
+def test_a_model_that_encodes_by_parts_runs_each_tower_once(loaded, people, monkeypatch):
+    monkeypatch.setattr(features_module, "BATCH", 7)
+    frozen, seen = FrozenEncoder(loaded.backbone), []
+    assert isinstance(frozen, PartEncoder)
+    part = FrozenEncoder.encode_part
+
+    def encode_part(self, batch, modality):
+        seen.extend((modality, int(image)) for image in batch.image_ids)
+        return part(self, batch, modality)
+
+    monkeypatch.setattr(FrozenEncoder, "encode_part", encode_part)
+    dataset = evaluation_data(loaded, people(), "test")
+    by_parts, _ = evaluate_settings(frozen, dataset, PROTOCOLS["generic"].settings)
+    assert all(seen.count((modality, image)) == 1 for modality in ("rgb", "sketch", "ir") for image in range(48))
+    assert len(seen) == 3 * 48 + 72
+    whole, _ = evaluate_settings(Whole(frozen.encode), dataset, PROTOCOLS["generic"].settings)
+    for name, mode in by_parts.items():
+        assert mode.mAP == pytest.approx(whole[name].mAP, abs=1e-3)
+
+
+def test_every_model_that_offers_parts_joins_them_to_its_own_encoding(loaded, people):
+    if not isinstance(loaded.model, PartEncoder):
+        pytest.skip("this model encodes its modalities together")
+    dataset = evaluation_data(loaded, people(), "test")
+    for mode in (*SEVEN_MODES, parse_mode("R->R")):
+        batch = collate([dataset.load(row, mode.query) for row in range(5)])
+        with torch.inference_mode():
+            joined = loaded.model.join_parts({name: loaded.model.encode_part(batch, name) for name in mode.query})
+            assert torch.allclose(joined, loaded.model.encode(batch, mode.query), atol=1e-5)
 
 
 def test_batches_do_not_change_the_table(loaded, people, result, monkeypatch):
@@ -103,7 +143,7 @@ def test_the_frozen_encoder_is_the_sum_of_normalised_features(loaded, people):
     dataset = evaluation_data(loaded, people(), "test")
     batch = collate([dataset.load(row, ("text", "sketch")) for row in range(3)])
     with torch.inference_mode():
-        found = frozen_encoder(loaded.backbone)(batch, ("text", "sketch"))
+        found = FrozenEncoder(loaded.backbone).encode(batch, ("text", "sketch"))
         text = loaded.backbone.text_tokens(batch.tokens)[0]
         sketch = loaded.backbone.image_tokens(batch.images["sketch"])[0]
     parts = [torch.nn.functional.normalize(part, dim=1) for part in (text, sketch)]
@@ -142,7 +182,7 @@ def test_a_person_seen_once_has_nothing_to_find(loaded, people):
 
 def test_features_that_are_not_finite_stop_the_evaluation(loaded, people):
     dataset = evaluation_data(loaded, people(), "test")
-    broken = Features(lambda batch, _: torch.full((len(batch), 4), math.nan), dataset)
+    broken = Features(Whole(lambda batch, _: torch.full((len(batch), 4), math.nan)), dataset)
     with pytest.raises(UserError, match="features of sketch are not finite"):
         broken.compute_units({(0, -1): {("sketch",)}})
 

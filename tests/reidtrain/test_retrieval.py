@@ -50,7 +50,7 @@ def test_any_mix_gives_the_scores_of_the_evaluation(run, people, files):
     text, mode = dataset.captions(5)[0], ("text", "sketch", "ir")
     hits = search(run, people(), text=text, sketch=files / "sketch.png", ir=str(files / "ir.png"), top=100)
     assert len(hits) == 48
-    features = Features(loaded.model.encode, dataset)
+    features = Features(loaded.model, dataset)
     features.compute_units({(row, -1): {("rgb",)} for row in range(48)} | {(5, 0): {mode}})
     expected = cosine(features.of(mode, np.array([5]), np.array([0])), features.of(("rgb",), np.arange(48)))[0]
     found = {hit.sample_id: hit.score for hit in hits}
