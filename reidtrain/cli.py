@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,9 @@ class SentenceGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the library's own signature
         """Run the command."""
+        # Threads that wait by spinning take the processor from those that work, as soon as a machine is shared. The
+        # variable is read when torch is first imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -102,19 +106,51 @@ def evaluate(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a run: the seven query modes and R->R beside chance; the result is kept in RUN/results."""
+    """Score a run: the seven query modes and R->R beside chance; results are kept in RUN/results."""
     from reidtrain.evaluate import evaluate_run
+    from reidtrain.report import comparison
 
-    result = evaluate_run(run, manifest, split=split, modes=modes or None, frozen=frozen, device=device)
-    files = result.save(_results_folder(run), name=split)
-    typer.echo(json.dumps(result.as_dict(), indent=1) if as_json else result.table())
-    if not as_json:
-        typer.echo("written: " + ", ".join(str(path) for path in files))
+    asked = modes or None
+    results = [evaluate_run(run, manifest, split=split, modes=asked, device=device)]
+    if frozen:
+        results.append(evaluate_run(run, manifest, split=split, modes=asked, frozen=True, device=device))
+    folder = _run_folder(run) / "results"
+    files = [path for result in results for path in result.save(folder)]
+    if as_json:
+        typer.echo(json.dumps({result.features: result.as_dict() for result in results}, indent=1))
+        return
+    typer.echo(results[0].table())
+    if frozen:
+        files.append(folder / f"{split}-comparison.md")
+        files[-1].write_text(comparison(results[::-1]), encoding="utf-8")
+        typer.echo(f"\n{comparison(results[::-1], markdown=False)}")
+    typer.echo("written: " + ", ".join(str(path) for path in files))
 
 
-def _results_folder(run: Path) -> Path:
-    """`results` of the run that a checkpoint belongs to."""
-    return (run.parent.parent if run.parent.name == "checkpoints" else run) / "results"
+def _run_folder(run: Path) -> Path:
+    """The run that a checkpoint belongs to."""
+    return run.parent.parent if run.parent.name == "checkpoints" else run
+
+
+@app.command(epilog=_examples("reidtrain figures runs/demo --manifest data/demo --queries 4"))
+def figures(
+    run: Run,
+    manifest: ManifestPath,
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Queries to draw, one column each.")] = 3,
+    top: Annotated[int, typer.Option("--top", min=1, help="Answers of each.")] = 8,
+    split: Split = "test",
+) -> None:
+    """Draw a run's training curves and the rank lists of a few queries into RUN/figures."""
+    from reidtrain.checkpoint import load_run
+    from reidtrain.figures import curves, rank_lists
+
+    folder = _run_folder(run) / "figures"
+    loaded = load_run(run)
+    files = [curves(_run_folder(run), folder / "curves.png")]
+    files.append(
+        rank_lists(loaded, manifest, folder / f"{split}-rank-lists.png", split=split, queries=queries, top=top)
+    )
+    typer.echo("written: " + ", ".join(str(path) for path in files))
 
 
 @app.command(
@@ -133,16 +169,18 @@ def search(  # noqa: PLR0913 - a command has one argument for each of its option
     top: Annotated[int, typer.Option("--top", min=1, help="How many to show.")] = 10,
     out: Annotated[Path | None, typer.Option("--out", help="Picture of query and answers to write.")] = None,
     split: Split = "test",
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Search a manifest's photographs with any combination of text, sketch, infrared and photograph."""
     from reidtrain.retrieval import search as searched
 
-    hits = searched(run, manifest, text=text, sketch=sketch, ir=ir, rgb=rgb, top=top, split=split)
+    given: dict[str, Any] = {"text": text, "sketch": sketch, "ir": ir, "rgb": rgb}
+    hits = searched(run, manifest, **given, top=top, split=split, device=device, note=_note)
     if out is not None:
         from reidtrain.figures import rank_strip
 
-        rank_strip(hits, out, text=text, sketch=sketch, ir=ir, rgb=rgb)
+        rank_strip(hits, out, **given)
     if as_json:
         typer.echo(json.dumps([hit.as_dict() for hit in hits], indent=1))
         return
@@ -150,6 +188,10 @@ def search(  # noqa: PLR0913 - a command has one argument for each of its option
         typer.echo(f"{hit.rank:>4}  {hit.score:.4f}  person {hit.pid}  {hit.sample_id}")
     if out is not None:
         typer.echo(f"written: {out}")
+
+
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)
 
 
 @app.command(

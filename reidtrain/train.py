@@ -22,6 +22,7 @@ from reidtrain.checkpoint import assemble, prune, save_checkpoint, stored_state
 from reidtrain.config import RunConfig
 from reidtrain.data import ReIDDataset, collate
 from reidtrain.errors import UserError
+from reidtrain.hardware import choose_precision, keep_memory
 from reidtrain.objectives import OBJECTIVES
 from reidtrain.optim import Group, build_optimizer, parameter_groups, rate_factor, set_rate
 from reidtrain.runlog import RunLog
@@ -51,8 +52,7 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
         UserError: when the folder holds another run, the data changed, or the configuration does not fit the data.
     """
     run = Path(run)
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
+    keep_memory()
     accelerator = _accelerator(config)
     if accelerator.is_main_process:
         prepare_folder(run, config, overwrite=overwrite)
@@ -178,14 +178,11 @@ def _accelerator(config: RunConfig) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
-    wanted = config.train.precision
-    if wanted == "auto":
-        wanted = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
-    if wanted == "fp16" and not torch.cuda.is_available():
-        raise UserError("train.precision is fp16, but there is no CUDA device: set it to auto, fp32 or bf16")
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
     # A model need not use all of its parameters in every batch: experts without tokens, modalities nobody has.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(mixed_precision="no" if wanted == "fp32" else wanted, kwargs_handlers=[unused])
+    return Accelerator(mixed_precision=choose_precision(config.train.precision), kwargs_handlers=[unused])
 
 
 def _objective(config: RunConfig) -> Any:  # noqa: ANN401 - a reidtrain.objectives.Objective
