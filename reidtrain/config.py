@@ -79,7 +79,7 @@ class SamplerConfig(_Part):
     name: Literal["tuples", "groups"] = "tuples"
     batch_size: Count = 64
     per_identity: Count = 1
-    pairing: Literal["capture", "identity"] = "capture"
+    pairing: Literal["capture", "cross", "identity"] = "capture"
 
     @model_validator(mode="after")
     def _tuples_are_single(self) -> SamplerConfig:

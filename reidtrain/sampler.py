@@ -17,7 +17,7 @@ from torch.utils.data import Sampler
 
 from reidtrain.errors import UserError
 
-Pairing = Literal["capture", "identity"]
+Pairing = Literal["capture", "cross", "identity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ class IdentitySampler(Sampler[list[Draw]]):
         batch_size: places of a batch over all processes.
         per_identity: places that one identity takes.
         pairing: `capture`: all modalities come from one capture, and one that it lacks from another capture of the same
-            identity, chosen at random; `identity`: each modality comes from a capture of its own.
+            identity, chosen at random; `cross`: the same, but the photograph comes from another capture, as it does in
+            a search; `identity`: each modality comes from a capture of its own.
         seed: of all draws.
         part: number of this process and number of processes.
         shuffle_labels: deal the rows of each modality to identities at random, so that nothing can be learned: the
@@ -92,7 +93,8 @@ class IdentitySampler(Sampler[list[Draw]]):
         self.modalities = tuple(present)
         self._main = "rgb" if "rgb" in present else self.modalities[0]
         self._present, self._captions = present, index.caption_counts
-        self._same_capture = pairing == "capture" and not shuffle_labels
+        self._same_capture = pairing != "identity" and not shuffle_labels
+        self._cross = pairing == "cross" and not shuffle_labels
         self._owners = {m: _shuffled(index.labels, seed, m) if shuffle_labels else index.labels for m in present}
         count = int(index.labels.max()) + 1 if len(index.labels) else 0
         self._rows = {m: _rows_by_label(self._owners[m], present[m], count) for m in present}
@@ -139,8 +141,10 @@ class IdentitySampler(Sampler[list[Draw]]):
             if (modality == self._main or self._same_capture) and self._present[modality][anchor]:
                 rows[modality] = anchor
             else:
-                choice = self._rows[modality][label]
-                rows[modality] = int(choice[rng.integers(len(choice))]) if len(choice) else -1
+                rows[modality] = _choose(self._rows[modality][label], rng)
+        if self._cross and "rgb" in rows:
+            others = self._rows["rgb"][label]
+            rows["rgb"] = _choose(others[others != anchor], rng) if len(others) > 1 else rows["rgb"]
         text = rows.get("text", -1)
         captions = int(self._captions[text]) if self._captions is not None and text >= 0 else 1
         return Draw(rows, label, int(rng.integers(max(1, captions))), epoch)
@@ -235,6 +239,10 @@ class IdentityGroupSampler(IdentitySampler):
 
 
 SAMPLERS: Mapping[str, type[IdentitySampler]] = {"tuples": TupleSampler, "groups": IdentityGroupSampler}
+
+
+def _choose(rows: np.ndarray, rng: np.random.Generator) -> int:
+    return int(rows[rng.integers(len(rows))]) if len(rows) else -1
 
 
 def _shuffled(labels: np.ndarray, seed: int, modality: str) -> np.ndarray:

@@ -92,6 +92,19 @@ def test_rows_belong_to_the_identity_and_hold_the_modality(name, pairing):
     assert (others == 0) == (pairing == "capture")
 
 
+def test_crossed_photographs_come_from_another_capture():
+    data = index([3, 1, 4, 2, 3, 2])
+    sampler = TupleSampler(data, batch_size=4, pairing="cross")
+    for epoch in range(5):
+        sampler.set_position(epoch)
+        for draw in (draw for batch in sampler for draw in batch):
+            asked = {draw.rows[modality] for modality in ("ir", "sketch", "text")}
+            assert len(asked) == 1
+            assert data.labels[draw.rows["rgb"]] == draw.label
+            alone = (data.labels == draw.label).sum() == 1
+            assert (draw.rows["rgb"] in asked) == alone
+
+
 def test_captions_are_all_drawn():
     data = index([3] * 8)
     sampler = TupleSampler(data, batch_size=8)
