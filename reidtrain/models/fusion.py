@@ -96,8 +96,9 @@ class Fusion(nn.Module):
         heads: of each block.
         ratio: FFN hidden width over D.
         residual_global: beyond the paper. The feature becomes sum_m exp(w_m) g_m + A f, where g_m are the present
-            modalities' unit global features, f is the fused feature, and w (a linear map of f) and A start at zero:
-            at step 0 a query is the plain sum of its modalities' features, and training departs from there.
+            modalities' unit global features, f is the fused feature after a LayerNorm, and w (a linear map of f) and A
+            start at zero: at step 0 a query is the plain sum of its modalities' features, and training departs from
+            there.
     """
 
     def __init__(
@@ -124,10 +125,11 @@ class Fusion(nn.Module):
             else:
                 self.register_buffer(f"missing_{modality}", torch.zeros(shape))
         if self.residual_global:
-            self.weights, self.out = nn.Linear(width, len(QUERY_MODALITIES)), nn.Linear(width, width)
-            for layer in (self.weights, self.out):
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
+            self.norm = nn.LayerNorm(width)
+            self.weights, self.out = nn.Linear(width, len(QUERY_MODALITIES)), nn.Linear(width, width, bias=False)
+            nn.init.zeros_(self.weights.weight)
+            nn.init.zeros_(self.weights.bias)
+            nn.init.zeros_(self.out.weight)
 
     def forward(self, tokens: Mapping[str, torch.Tensor], present: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Fuse.
@@ -148,8 +150,10 @@ class Fusion(nn.Module):
         if not self.residual_global:
             return fused
         features = torch.stack([unit(filled[m][:, 0]) for m in QUERY_MODALITIES], dim=1)
+        fused = self.norm(fused)
         weights: torch.Tensor = self.weights(fused).exp() * held
-        changed: torch.Tensor = self.out(fused)
+        # Brought to length 1, like the features beside it: otherwise one step of the optimiser outweighs them.
+        changed: torch.Tensor = self.out(fused * fused.shape[-1] ** -0.5)
         return (features * weights[..., None]).sum(dim=1) + changed
 
     def _fill(

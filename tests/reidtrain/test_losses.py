@@ -112,7 +112,9 @@ def test_entropy_by_hand():
     loss.backward()
     assert loss.item() == pytest.approx((math.log(4) + math.log(2)) / 3)
     assert torch.isfinite(probabilities.grad).all()
-    assert float(routing_entropy(probabilities.detach(), torch.tensor([True, False, False]))) == pytest.approx(math.log(4))
+    assert float(routing_entropy(probabilities.detach(), torch.tensor([True, False, False]))) == pytest.approx(
+        math.log(4)
+    )
     assert float(routing_entropy(probabilities.detach(), torch.zeros(3, dtype=torch.bool))) == 0.0
     assert torch.isfinite(routing_entropy(probabilities.detach().half()))
 
