@@ -87,6 +87,13 @@ class Folder:
             compile_pattern(value)
         return value
 
+    @field_validator("csv")
+    @classmethod
+    def _csv_is_relative(cls, value: Path | None) -> Path | None:
+        if value is not None and value.is_absolute():
+            raise ValueError("must be relative to the root, so that the manifest holds no path of this machine")
+        return value
+
     @field_validator("shares")
     @classmethod
     def _shares_fill_one(cls, value: dict[str, float] | None) -> dict[str, float] | None:

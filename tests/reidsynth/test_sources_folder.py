@@ -197,6 +197,11 @@ def test_missing_csv(crops):
         folder(crops, csv="none.csv").tables()
 
 
+def test_absolute_csv_is_refused(crops):
+    with pytest.raises(UserError, match="must be relative to the root"):
+        folder(crops, csv=str(crops / "rows.csv"))
+
+
 def test_csv_that_is_not_utf8(crops):
     (crops / "rows.csv").write_bytes("path,pid,é\n".encode("latin-1"))
     with pytest.raises(UserError, match="save it as UTF-8"):
