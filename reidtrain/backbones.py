@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from reidtrain.attention import attention_kernel
 from reidtrain.backbone_files import (
     CLIP_MEAN,
     CLIP_STD,
@@ -184,7 +185,8 @@ def _walk(
         raise ValueError(f"one adapter per block is needed, received {len(adapters)} for {len(blocks)} blocks")
     for index, module in enumerate(blocks):
         block = cast(Any, module)
-        tokens = tokens + block.ls_1(block.attention(block.ln_1(tokens), attn_mask=attention_mask))
+        with attention_kernel(tokens):
+            tokens = tokens + block.ls_1(block.attention(block.ln_1(tokens), attn_mask=attention_mask))
         normalised = block.ln_2(tokens)
         update = block.ls_2(block.mlp(normalised))
         tokens = tokens + (update if adapters is None else update + adapters[index](normalised, real))

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from reidtrain.backbone_files import Description, build_clip, save_backbone
 from reidtrain.backbones import DualEncoder
@@ -119,15 +117,8 @@ class Learner(nn.Module):
             features = self.encoder.text_tokens(ids)[0]
         return features.float()
 
-    @contextmanager
-    def _fast(self) -> Iterator[None]:
-        # The fused attention of CPU torch is slow in bfloat16: plain matrix products take a fifth off a whole step.
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half_precision):
-            if not self.half_precision:
-                yield
-                return
-            with sdpa_kernel(SDPBackend.MATH):
-                yield
+    def _fast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.half_precision)
 
     def attribute_loss(self, logits: torch.Tensor, labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Mean over attributes of the cross-entropy over the rows that show the attribute."""

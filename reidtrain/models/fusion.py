@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from reidtrain.attention import attention_kernel
 from reidtrain.losses import unit
 
 QUERY_MODALITIES = ("text", "sketch", "ir")
@@ -75,7 +76,8 @@ class AttentionBlock(nn.Module):
     def forward(self, query: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
         """Attend from (N, L, D) to (N, M, D); returns (N, L, D)."""
         keys = self.key_norm(source)
-        tokens = query + self.attention(self.query_norm(query), keys, keys, need_weights=False)[0]
+        with attention_kernel(query):
+            tokens = query + self.attention(self.query_norm(query), keys, keys, need_weights=False)[0]
         update: torch.Tensor = tokens + self.ffn(self.ffn_norm(tokens))
         return update
 
