@@ -144,7 +144,8 @@ def _cell(sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, place: tuple
     if cell.image is None:
         shown = (round(height / 2), height)
         pen.rectangle((left, top, left + shown[0] - 1, top + height - 1), fill=_EMPTY)
-        _fitted(pen, (left + 6, top + height // 2 - 8), cell.verdict, shown[0] - 12, 13, colour)
+        told = f"{cell.verdict}: {cell.note}" if cell.note else cell.verdict
+        _lines(pen, (left + 8, top + 8), wrapped(told, shown[0] - 12, 12)[: height // 16], colour)
     else:
         pixels = Image.fromarray(cell.image).convert("RGB")
         scale = min(height / pixels.height, width / pixels.width)
@@ -155,7 +156,8 @@ def _cell(sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, place: tuple
     pen.rectangle(frame, outline=_LINE if good or cell.verdict == "absent" else colour, width=1 if good else 2)
     under = top + shown[1] + 5
     pen.ellipse((left, under + 3, left + 7, under + 10), fill=colour)
-    _fitted(pen, (left + 12, under), cell.note, width - 12, 12, _SOFT if good else colour)
+    if cell.image is not None:
+        _lines(pen, (left + 12, under), wrapped(cell.note, width - 12, 12)[:2], _SOFT if good else colour)
 
 
 def _texts(pen: ImageDraw.ImageDraw, row: Row, place: tuple[int, int]) -> None:
@@ -187,6 +189,11 @@ def _legend(pen: ImageDraw.ImageDraw, place: tuple[int, int]) -> None:
         pen.ellipse((left, top + 4, left + 8, top + 12), fill=_MARKS[verdict])
         pen.text((left + 14, top), says, font=_font(13), fill=_SOFT)
         left += 14 + round(_font(13).getlength(says)) + 26
+
+
+def _lines(pen: ImageDraw.ImageDraw, place: tuple[int, int], lines: Sequence[str], colour: Colour) -> None:
+    for number, line in enumerate(lines):
+        pen.text((place[0], place[1] + 15 * number), line, font=_font(12), fill=colour)
 
 
 def _fitted(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, size: int, colour: Colour) -> None:
