@@ -172,6 +172,22 @@ def test_what_is_missing_is_left_out_or_refused(loaded, people):
     assert "S->R: 24 query rows lack a modality and did not ask." in partly.table()
 
 
+def test_the_protocol_of_the_data_set_is_taken(loaded, people):
+    market = evaluate_loaded(loaded, people(dataset_name="market1501"))
+    assert (market.protocol, next(iter(market.modes))) == ("market1501", "R->R")
+    assert market.modes["R->R"].exclude == "same-camera"
+    pedes = evaluate_loaded(loaded, people(dataset_name="cuhk-pedes"), modes=["T->R", "T->R, source removed", "S"])
+    assert pedes.protocol == "cuhk-pedes"
+    assert {name: mode.exclude for name, mode in pedes.modes.items()} == {
+        "T->R": "none",
+        "T->R, source removed": "source-image",
+        "S->R": "source-image",
+    }
+    assert pedes.modes["T->R"].R1 >= pedes.modes["T->R, source removed"].R1
+    generic = evaluate_loaded(loaded, people(dataset_name="cuhk-pedes"), modes=["T"], protocol="generic")
+    assert generic.modes["T->R"].exclude == "source-image"
+
+
 def test_a_person_seen_once_has_nothing_to_find(loaded, people):
     single = people(captures=1)
     with pytest.raises(UserError, match=r"no query of T->R .* has a match left"):
