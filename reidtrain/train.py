@@ -182,7 +182,9 @@ def _accelerator(config: RunConfig) -> Accelerator:
         torch.set_num_threads(config.train.threads)
     # A model need not use all of its parameters in every batch: experts without tokens, modalities nobody has.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(mixed_precision=choose_precision(config.train.precision), kwargs_handlers=[unused])
+    precision = choose_precision(config.train.precision)
+    # Without saying `cpu`, processes that torchrun started on a machine without a GPU would not know of each other.
+    return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
 
 
 def _objective(config: RunConfig) -> Any:  # noqa: ANN401 - a reidtrain.objectives.Objective

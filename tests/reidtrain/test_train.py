@@ -194,3 +194,27 @@ def test_missing_manifests_and_modalities(people, tiny_config, tmp_path):
     run = train(config, tmp_path / "three")
     assert "sdm/S+I->R" in read_log(run, "train")[0]["losses"]
     assert "sdm/T->R" not in read_log(run, "train")[0]["losses"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(tiny_config, tmp_path):
+    script = (
+        "import json, sys\n"
+        "from reidtrain.config import parse_config\n"
+        "from reidtrain.train import train\n"
+        "train(parse_config(json.load(open(sys.argv[1])), 'config'), sys.argv[2])\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    config = tiny_config("train.steps=3", "select.every=2", "data.tables.text=null")
+    (tmp_path / "config.json").write_text(json.dumps(config.dump()))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "script.py"), str(tmp_path / "config.json"), str(tmp_path / "run")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[:3000]
+    assert [entry["step"] for entry in read_log(tmp_path / "run", "train")] == [1, 2, 3]
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-000002", "step-000003"]
