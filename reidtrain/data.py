@@ -136,8 +136,6 @@ class ReIDDataset(Dataset[Item]):
             self._read_captures()
             self._read_tables(tables, accept_failed=accept_failed)
 
-    # ------------------------------------------------------------------------------------------------- the light part
-
     def _read_captures(self) -> None:
         columns: dict[str, list[Any]] = {name: [] for name in _CAPTURE_COLUMNS}
         owners: list[np.ndarray] = []
@@ -227,8 +225,6 @@ class ReIDDataset(Dataset[Item]):
             f"the manifest {folder} lacks the modality {modality}: no table {' or '.join(map(repr, asked))} among its "
             f"tables ({', '.join(every)}); {mend}"
         )
-
-    # ------------------------------------------------------------------------------------------------- the heavy part
 
     def __len__(self) -> int:
         return len(self.sample_ids)

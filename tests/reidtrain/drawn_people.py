@@ -57,9 +57,7 @@ class People:
         first = {"train": 0, "val": 100, "test": 200}[split]
         role = "train" if split == "train" else "query+gallery"
         return [
-            Record(
-                f"{self.dataset_name}/{split}/{first + pid:06d}_{view}", first + pid, view % 2 + 1, role
-            )
+            Record(f"{self.dataset_name}/{split}/{first + pid:06d}_{view}", first + pid, view % 2 + 1, role)
             for pid in range(self.identities)
             for view in range(self.captures)
         ]
