@@ -3,7 +3,19 @@
     OMP_NUM_THREADS=1 python benchmarks/flexireid.py
 
 A batch is 64 identities with photograph, infrared image, sketch and caption, random pixels. CPU seconds are the sum
-over all threads, the median of five steps after two that are not counted.
+over all threads, the median of five steps after two that are not counted. Measured on 2 cores of an EPYC (AVX-512):
+
+| variant | cpu s a step of 64 | trained parameters |
+|---|---|---|
+| global-sum, single adapter | 0.61 | 29,680 |
+| global-sum, adaptive | 0.63 | 183,456 |
+| cmqf, single adapter | 0.77 | 562,544 |
+| cmqf, adaptive | 0.83 | 716,320 |
+| cmqf, adaptive, 8 local tokens, FFN ratio 4 | 1.05 | 981,024 |
+| concat, adaptive | 0.72 | 318,112 |
+| hierarchical, adaptive | 0.80 | 716,320 |
+
+Frozen encoder, a cpu second: 623 images, 2352 captions.
 """
 
 from __future__ import annotations

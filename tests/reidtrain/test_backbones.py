@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from reidtrain.backbone_files import Description, build_clip, save_backbone
-from reidtrain.backbones import DualEncoder, build_backbone, resize_position_embedding
+from reidtrain.backbones import ASSETS, DualEncoder, build_backbone, resize_position_embedding
 from reidtrain.errors import UserError
+from reidtrain.losses import unit
 from reidtrain.tokenizer import Tokenizer, clip_ids
 
 CAPTIONS = ["A man in a red shirt.", "a woman with a blue bag", "red"]
@@ -183,3 +184,22 @@ def test_unreachable_published_weights_name_the_file_to_give(monkeypatch):
     monkeypatch.setattr(open_clip, "create_model", refuse)
     with pytest.raises(UserError, match=r"ViT-B-16:/path/to/open_clip_model\.safetensors"):
         build_backbone("ViT-B-16:laion2b_s34b_b88k")
+
+
+def test_the_demo_backbone_knows_the_drawn_world():
+    from reidsynth.world import World
+
+    model = build_backbone("demo")
+    assert (ASSETS / "demo-backbone" / "model.safetensors").stat().st_size < 4_000_000
+    assert model.image_size == (128, 64)
+    assert model.unknown_words("A man in a red jacket, blue jeans and a rucksack.") == []
+    assert model.unknown_words("a quantum jacket") == ["quantum"]
+    world = World(seed=103)
+    shots = [world.draw(person, 0, 0) for person in world.identities("val", 24)]
+    pixels = torch.stack([torch.from_numpy(shot.rgb).permute(2, 0, 1) for shot in shots]).float() / 255
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (model.mean, model.std))
+    with torch.no_grad():
+        images = unit(model.image_tokens((pixels - mean) / std)[0])
+        texts = unit(model.text_tokens(model.tokenize([shot.captions[0] for shot in shots]))[0])
+    hits = (texts @ images.T).argmax(dim=1) == torch.arange(len(shots))
+    assert float(hits.float().mean()) > 0.6
