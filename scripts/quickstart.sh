@@ -1,5 +1,6 @@
 #!/bin/sh
 # The main job on the drawn world: data set, synthesis, training, evaluation, search, pictures.
+# Usage: quickstart.sh [FOLDER] [SEED]
 set -eu
 out=${1:-quickstart}
 seed=${2:-0}
@@ -19,9 +20,18 @@ reidtrain fit --manifest "$out/demo" --preset flexireid-demo --seed "$seed" --ou
 stage "3 of 5: evaluate seven query modes"
 reidtrain evaluate "$out/run" --manifest "$out/demo" --frozen
 
-stage "4 of 5: search with a sentence"
-reidtrain search "$out/run" --manifest "$out/demo" --text "a woman in a red jacket and blue jeans with a backpack" \
-  --top 10 --out "$out/search.png"
+stage "4 of 5: search with a sentence, draw rank lists and training curves"
+reidtrain search "$out/run" --manifest "$out/demo" --top 10 --out "$out/search.png" \
+  --text "a woman in a red jacket and blue jeans with a backpack"
+reidtrain figures "$out/run" --manifest "$out/demo"
 
 stage "5 of 5: done"
-find "$out" -maxdepth 4 \( -name '*.png' -o -path '*/results/*' \) | sort
+cat <<END
+contact sheet  $out/contact-sheet.png
+data set       $out/demo/README.md (a Hugging Face data set: datasets.load_dataset("$out/demo", "captures"))
+table          $out/run/results/test-comparison.md
+               $out/run/results/test-model.json, $out/run/results/test-frozen.json
+curves         $out/run/figures/curves.png (also: tensorboard --logdir $out/run)
+rank lists     $out/run/figures/test-rank-lists.png
+search         $out/search.png
+END

@@ -1,0 +1,132 @@
+"""The command line: one sentence and exit code 2 for what a user can mend, one summary otherwise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from reidsynth.cli import app
+
+
+@pytest.fixture
+def call(noise):
+    def called(*arguments, code=0):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == code, result.output
+        return result
+
+    return called
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    def written(**changes):
+        path = tmp_path / "noise.yaml"
+        steps = [{"step": "build-ir", "method": "inverse"}]
+        values = {"recipe": 1, "name": "n", "source": {"name": "noise", "rows": 12}, "steps": steps}
+        path.write_text(yaml.safe_dump(values | changes))
+        return path
+
+    return written
+
+
+def test_build_prints_one_summary(call, recipe, tmp_path):
+    result = call("build", recipe(), "--out", tmp_path / "m", "--workers", 1, "--max-failed", 0.2)
+    assert "train 12 of 6 people, test 12 of 6 people" in result.output
+    assert "rgb         22 pass, 2 error" in result.output
+    assert "ir-inverse  22 pass, 2 absent" in result.output
+
+
+def test_too_many_failures_end_with_code_1(call, recipe, tmp_path):
+    result = call("build", recipe(), "--out", tmp_path / "m", "--workers", 1, "--max-failed", 0.05, code=1)
+    assert "2 of 24 rows of 'rgb' failed (damaged image" in result.output
+    assert "more than --max-failed 0.05 allows" in result.output
+
+
+def test_json_summary(call, recipe, tmp_path):
+    arguments = ("build", recipe(expect={"train": {"captures": 99}}), "--out", tmp_path / "m", "--workers", 1, "--json")
+    result = call(*arguments, "--max-failed", 1, code=1)
+    summary = json.loads(result.stdout)
+    assert summary["tables"]["rgb"] == {"pass": 22, "fail": 0, "absent": 0, "error": 2}
+    assert summary["complaints"] == ["split 'train' holds 12 captures, and 99 are expected"]
+
+
+def test_steps_are_commands_of_their_own(call, tmp_path):
+    out = tmp_path / "m"
+    call("ingest", "noise", tmp_path, "--out", out, "--workers", 1, code=2)  # the source takes no root
+    call("build-ir", out, "--method", "inverse", code=2)  # nothing there yet
+    from reidsynth.engines import LocalEngine
+    from reidsynth.ingest import ingest
+    from reidsynth.jobs import Run
+
+    ingest(out, "noise", {"rows": 6}, run=Run(LocalEngine(1)))
+    call("build-ir", out, "--method", "inverse", "--set", "offset=2", "--workers", 1)
+    result = call("validate", out)
+    assert f"{out} is sound" in result.output
+
+
+def test_validate_ends_with_code_1(call, tmp_path):
+    from reidsynth.engines import LocalEngine
+    from reidsynth.ingest import ingest
+    from reidsynth.jobs import Run
+
+    out = tmp_path / "m"
+    ingest(out, "noise", {"rows": 6}, run=Run(LocalEngine(1)))
+    path = out / "rgb/train-00000-of-00001.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    problems = json.loads(call("validate", out, "--json", code=1).stdout)["problems"]
+    assert len(problems) == 1
+    assert "is damaged" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["build", "nowhere.yaml", "--out", "x"], "recipe nowhere.yaml does not exist"),
+        (["build-ir", "nowhere"], "nowhere does not exist, so it is no manifest"),
+        (["ingest", "market1502", ".", "--out", "x"], "unknown source 'market1502' (did you mean 'market1501'?)"),
+        (["demo", "--out", "x", "--set", "train"], "--set 'train' is not valid"),
+        (["demo", "--out", "x", "--workers", "0"], "--workers is 0"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_code_2(call, arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = call(*arguments, code=2)
+    assert result.stderr.startswith("error: ")
+    assert said in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_programming_errors_keep_their_traceback(call, recipe, tmp_path, monkeypatch):
+    import drawn_source
+
+    def broken(self, samples):
+        raise ZeroDivisionError("a mistake in the program")
+
+    monkeypatch.setattr(drawn_source.Inverse, "process", broken)
+    result = CliRunner().invoke(app, ["build", str(recipe()), "--out", str(tmp_path / "m"), "--workers", "1"])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_listings(call):
+    assert "market1501" in call("sources").output
+    listed = json.loads(call("steps", "--json").stdout)
+    assert "parameters" in listed["build-ir --method channel-augmentation"]
+
+
+def test_help_needs_none_of_the_heavy_libraries():
+    code = (
+        "import sys; from typer.testing import CliRunner; from reidsynth.cli import app; "
+        "r = CliRunner().invoke(app, ['--help']); assert r.exit_code == 0; "
+        "heavy = {'torch', 'cv2', 'numpy', 'pyarrow', 'datasets', 'controlnet_aux', 'PIL', 'pydantic'}; "
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
