@@ -61,6 +61,7 @@ def run_step(out: Path, name: str, method: str, parameters: Mapping[str, Any], *
         UserError: for wrong parameters, a missing or damaged input table, or a full disk.
     """
     step = build_step(name, method, parameters)
+    read_info(out)  # a folder that holds no manifest is left as it is
     with locked(out):
         manifest = open_manifest(out)
         spec = step.output()

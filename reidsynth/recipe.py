@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -169,7 +170,7 @@ def _unit_mistakes(values: Mapping[str, Any]) -> list[str]:
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Read `key=value` pairs, values in YAML.
+    """Read `key=value` pairs, values in YAML; what YAML can't read, and what starts like `{pid}`, is text.
 
     Raises:
         UserError: for a pair without `=`.
@@ -177,17 +178,25 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     Example:
         >>> parse_settings(["gray=true", "seed=3"])
         {'gray': True, 'seed': 3}
+        >>> parse_settings(["pattern={pid}_c{camid}_{_}"])
+        {'pattern': '{pid}_c{camid}_{_}'}
     """
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise UserError(f"--set {setting!r} is not valid: write key=value, for example --set seed=1")
-        try:
-            values[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"--set {setting!r} has a value that is no valid YAML") from error
+        values[key] = _value(value)
     return values
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
+    if re.match(r"\{\w+\}", text):  # a file-name pattern; YAML would take `{pid}` for a mapping
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def build(recipe: Recipe, out: Path, *, run: Run) -> Manifest:

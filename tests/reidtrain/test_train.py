@@ -124,7 +124,7 @@ def test_a_finished_run_is_left_as_it_is(undisturbed, tiny_config):
 
 
 def test_the_loss_falls_and_the_backbone_stays(tiny_config, tmp_path):
-    config = tiny_config("train.steps=60", "optim.lr=2e-2", "select.split=none", "train.log_every=10")
+    config = tiny_config("train.steps=150", "optim.lr=1e-2", "select.split=none", "train.log_every=10")
     run = train(config, tmp_path / "run")
     entries = read_log(run, "train")
     assert entries[-1]["loss"] < 0.9 * entries[0]["loss"]
@@ -143,7 +143,7 @@ def test_learning_rates_follow_warm_up_and_groups(tiny_config, tmp_path):
 
 
 def test_existing_folders(undisturbed, tiny_config, tmp_path):
-    with pytest.raises(UserError, match=r"another configuration \(optim.lr is 0.001 there and 0.5 here\)"):
+    with pytest.raises(UserError, match=r"another configuration \(optim.lr is 0.003 there and 0.5 here\)"):
         train(tiny_config(*ELEVEN, "optim.lr=0.5"), undisturbed)
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").write_text("mine")

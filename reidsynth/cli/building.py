@@ -1,0 +1,163 @@
+"""Commands that make tables: sources, steps, ingest, demo, one for each step, build."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reidsynth.cli.shell import (
+    AsJson,
+    ManifestPath,
+    MaxFailed,
+    Out,
+    Settings,
+    Workers,
+    app,
+    finish,
+    parameters,
+    running,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def _about(cls: type[Any]) -> dict[str, Any]:
+    from reidsynth.registry import parameter_names
+
+    return {"about": (cls.__doc__ or "").strip().split("\n")[0], "parameters": list(parameter_names(cls))}
+
+
+def _list(found: Mapping[str, dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        return
+    for name, facts in found.items():
+        typer.echo(f"{name}\n    {facts['about']}\n    parameters: {', '.join(facts['parameters'])}")
+
+
+@app.command(epilog="Example: reidsynth sources --json")
+def sources(as_json: AsJson = False) -> None:
+    """List the data sets that can be read, with their parameters."""
+    from reidsynth.sources import SOURCES, source_class
+
+    _list({name: _about(source_class(name)) for name in sorted(SOURCES)}, as_json=as_json)
+
+
+@app.command(epilog="Example: reidsynth steps --json")
+def steps(as_json: AsJson = False) -> None:
+    """List the steps and their methods, with their parameters."""
+    from reidsynth.steps import STEPS, step_class
+
+    pairs = [(step, method) for step, methods in STEPS.items() for method in methods]
+    _list({f"{step} --method {method}": _about(step_class(step, method)) for step, method in pairs}, as_json=as_json)
+
+
+@app.command(
+    epilog="Example: reidsynth ingest market1501 /data/Market-1501-v15.09.15 --out data/market\n\n"
+    "Example: reidsynth ingest folder crops --set 'pattern={pid}_c{camid}_{_}.png' --out data/crops"
+)
+def ingest(
+    source: Annotated[str, typer.Argument(help="Name of the source; see `reidsynth sources`.")],
+    root: Annotated[Path, typer.Argument(help="The data set's folder, as its owners ship it.")],
+    out: Out,
+    settings: Settings = None,
+    workers: Workers = None,
+    max_failed: MaxFailed = 0.05,
+    as_json: AsJson = False,
+) -> None:
+    """Read a data set into a manifest: captures, and the modalities that it holds itself."""
+    from reidsynth.ingest import ingest as run_ingest
+
+    with running(workers) as run:
+        manifest = run_ingest(out, source, {"root": str(root)} | parameters(settings), run=run)
+    finish(manifest, max_failed=max_failed, as_json=as_json)
+
+
+@app.command(epilog="Example: reidsynth demo --out data/demo --set test=50 --set height=256 --set width=128")
+def demo(
+    out: Out,
+    settings: Settings = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a world of pedestrians: photographs, masks, infrared images, sketches and descriptions."""
+    from reidsynth.ingest import ingest as run_ingest
+
+    with running(workers) as run:
+        manifest = run_ingest(out, "demo", parameters(settings), run=run)
+    finish(manifest, max_failed=0.0, as_json=as_json)
+
+
+def _step_command(name: str, default: str, about: str, example: str) -> Callable[..., None]:
+    """Register the command of one step."""
+
+    def command(
+        manifest: ManifestPath,
+        method: Annotated[str, typer.Option("--method", help="How; see `reidsynth steps`.")] = default,
+        settings: Settings = None,
+        workers: Workers = None,
+        max_failed: MaxFailed = 0.05,
+        as_json: AsJson = False,
+    ) -> None:
+        from reidsynth.pipeline import run_step
+
+        with running(workers) as run:
+            made = run_step(manifest, name, method, parameters(settings), run=run)
+        finish(made, max_failed=max_failed, as_json=as_json)
+
+    return app.command(name, help=about, epilog=example)(command)
+
+
+remove_background = _step_command(
+    "remove-background",
+    "grabcut",
+    "Segment the person of every photograph into a mask table.",
+    "Example: reidsynth remove-background data/market --method grabcut",
+)
+build_sketch = _step_command(
+    "build-sketch",
+    "lineart-standard",
+    "Draw a sketch of every photograph: black on white, of the photograph's size, background removed.",
+    "Example: reidsynth build-sketch data/market --method lineart-standard",
+)
+build_ir = _step_command(
+    "build-ir",
+    "channel-augmentation",
+    "Make a pseudo-infrared image of every photograph.",
+    "Example: reidsynth build-ir data/market --method channel-augmentation --set gray=true",
+)
+caption = _step_command(
+    "caption",
+    "template",
+    "Describe the person of every photograph in sentences.",
+    "Example: reidsynth caption data/market --method template",
+)
+
+
+@app.command(
+    epilog="Example: reidsynth build manifests/demo.yaml --out data/demo\n\n"
+    "Example: reidsynth build manifests/demo.yaml --out data/small --set train=50 --set seed=1"
+)
+def build(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe.")],
+    out: Out,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="The data set's folder, where the recipe reads one.")
+    ] = None,
+    settings: Settings = None,
+    workers: Workers = None,
+    max_failed: MaxFailed = 0.05,
+    as_json: AsJson = False,
+) -> None:
+    """Build a manifest from a recipe: source, steps, expectations. Run again to resume or to add steps."""
+    from reidsynth.recipe import build as run_build
+    from reidsynth.recipe import load_recipe, unmet
+
+    loaded = load_recipe(recipe, root=root, overrides=settings or [])
+    with running(workers) as run:
+        manifest = run_build(loaded, out, run=run)
+    finish(manifest, max_failed=max_failed, as_json=as_json, unmet=[] if settings else unmet(loaded, manifest))

@@ -1,0 +1,121 @@
+"""The app, its options, and the summary that commands end with."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from reidsynth.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from reidsynth.jobs import Run
+    from reidsynth.manifest import Manifest
+
+
+class SentenceGroup(TyperGroup):
+    """Prints a user's error as one sentence and exits with code 2."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the library's own signature
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=SentenceGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Build multimodal person re-identification data sets: read, synthesise, check.",
+    epilog="Start with: reidsynth build manifests/demo.yaml --out data/demo",
+)
+
+ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Folder of the manifest.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the manifest; made if needed, resumed if begun.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter; may be repeated. Values are YAML.")
+]
+Workers = Annotated[int | None, typer.Option("--workers", help="Processes; one for each core by default.")]
+MaxFailed = Annotated[
+    float, typer.Option("--max-failed", help="Largest share of failed rows in a table; more ends with exit code 1.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+@contextmanager
+def running(workers: int | None) -> Iterator[Run]:
+    """An engine for the time of one command.
+
+    Args:
+        workers: processes, None for one a core.
+    """
+    from reidsynth.engines import LocalEngine
+    from reidsynth.jobs import Run
+
+    with LocalEngine(workers) as engine:
+        yield Run(engine)
+
+
+def parameters(settings: list[str] | None) -> dict[str, Any]:
+    """What `--set` gives."""
+    from reidsynth.recipe import parse_settings
+
+    return parse_settings(settings or [])
+
+
+def table_counts(manifest: Manifest) -> dict[str, dict[str, int]]:
+    """Rows of every table by verdict, over all splits."""
+    counts: dict[str, dict[str, int]] = {}
+    for name, table in manifest.tables.items():
+        total = dict.fromkeys(("pass", "fail", "absent", "error"), 0)
+        for split in table.counts.values():
+            for verdict, rows in split.items():
+                total[verdict] += rows
+        counts[name] = total
+    return counts
+
+
+def finish(manifest: Manifest, *, max_failed: float, as_json: bool, unmet: list[str] | None = None) -> None:
+    """Print one summary; exit with code 1 when too many rows failed or an expectation is not met."""
+    counts = table_counts(manifest)
+    complaints = list(unmet or [])
+    for name, verdicts in counts.items():
+        bad, present = verdicts["fail"] + verdicts["error"], sum(verdicts.values()) - verdicts["absent"]
+        if bad > max_failed * present:
+            reasons = "; ".join(f"{reason}: {rows}" for reason, rows in manifest.tables[name].reasons.items())
+            complaints.append(
+                f"{bad} of {present} rows of {name!r} failed ({reasons}), more than --max-failed {max_failed:g} allows"
+            )
+    if as_json:
+        splits = {split: size.model_dump() for split, size in manifest.info.splits.items()}
+        summary = {"manifest": str(manifest.path), "splits": splits, "tables": counts, "complaints": complaints}
+        typer.echo(json.dumps(summary, indent=1, ensure_ascii=False))
+    else:
+        typer.echo(_summary(manifest, counts))
+        for complaint in complaints:
+            typer.echo(f"not as asked: {complaint}", err=True)
+    if complaints:
+        raise typer.Exit(1)
+
+
+def _summary(manifest: Manifest, counts: Mapping[str, Mapping[str, int]]) -> str:
+    splits = ", ".join(f"{name} {s.rows} of {s.identities} people" for name, s in manifest.info.splits.items())
+    lines = [f"{manifest.path}: {splits}"]
+    width = max(map(len, counts), default=0)
+    for name, verdicts in counts.items():
+        shown = ", ".join(f"{rows} {verdict}" for verdict, rows in verdicts.items() if rows)
+        lines.append(f"  {name:<{width}}  {shown}")
+    for reason, rows in manifest.info.source.dropped.items():
+        lines.append(f"  left out by the reader: {rows} {reason}")
+    return "\n".join(lines)

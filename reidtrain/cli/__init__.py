@@ -1,0 +1,8 @@
+"""The command line: parses, calls one function, prints one summary. Heavy libraries are imported inside commands."""
+
+from __future__ import annotations
+
+from reidtrain.cli import evaluating, training
+from reidtrain.cli.shell import app
+
+__all__ = ["app", "evaluating", "training"]

@@ -1,0 +1,116 @@
+"""Commands that use a trained run: evaluate, figures, search."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reidtrain.cli.shell import AsJson, Device, ManifestPath, Run, Split, app, examples
+
+
+@app.command(
+    epilog=examples(
+        "reidtrain evaluate runs/demo --manifest data/demo --frozen",
+        "reidtrain evaluate runs/demo --manifest data/demo --modes T --modes T+S --json",
+    )
+)
+def evaluate(
+    run: Run,
+    manifest: ManifestPath,
+    modes: Annotated[
+        list[str] | None, typer.Option("--modes", help="Query mode such as T+S or R->R; may be repeated.")
+    ] = None,
+    split: Split = "test",
+    frozen: Annotated[bool, typer.Option("--frozen", help="Also score the frozen encoder without training.")] = False,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a run: the seven query modes and R->R beside chance; results are kept in RUN/results."""
+    from reidtrain.evaluate import evaluate_run
+    from reidtrain.report import comparison
+
+    asked = modes or None
+    results = [evaluate_run(run, manifest, split=split, modes=asked, device=device)]
+    if frozen:
+        results.append(evaluate_run(run, manifest, split=split, modes=asked, frozen=True, device=device))
+    folder = _run_folder(run) / "results"
+    files = [path for result in results for path in result.save(folder)]
+    if as_json:
+        typer.echo(json.dumps({result.features: result.as_dict() for result in results}, indent=1))
+        return
+    typer.echo(results[0].table())
+    if frozen:
+        files.append(folder / f"{split}-comparison.md")
+        files[-1].write_text(comparison(results[::-1]), encoding="utf-8")
+        typer.echo(f"\n{comparison(results[::-1], markdown=False)}")
+    typer.echo("written: " + ", ".join(str(path) for path in files))
+
+
+def _run_folder(run: Path) -> Path:
+    """The run that a checkpoint belongs to."""
+    return run.parent.parent if run.parent.name == "checkpoints" else run
+
+
+@app.command(epilog=examples("reidtrain figures runs/demo --manifest data/demo --queries 4"))
+def figures(
+    run: Run,
+    manifest: ManifestPath,
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Queries to draw, one column each.")] = 3,
+    top: Annotated[int, typer.Option("--top", min=1, help="Answers of each.")] = 8,
+    split: Split = "test",
+) -> None:
+    """Draw a run's training curves and the rank lists of a few queries into RUN/figures."""
+    from reidtrain.checkpoint import load_run
+    from reidtrain.figures import curves, rank_lists
+
+    folder = _run_folder(run) / "figures"
+    loaded = load_run(run)
+    files = [curves(_run_folder(run), folder / "curves.png")]
+    files.append(
+        rank_lists(loaded, manifest, folder / f"{split}-rank-lists.png", split=split, queries=queries, top=top)
+    )
+    typer.echo("written: " + ", ".join(str(path) for path in files))
+
+
+@app.command(
+    epilog=examples(
+        'reidtrain search runs/demo --manifest data/demo --text "a woman in a red coat" --top 10 --out strip.png',
+        'reidtrain search runs/demo --manifest data/demo --text "a man with a bag" --sketch s.png --ir i.png',
+    )
+)
+def search(  # noqa: PLR0913 - a command has one argument for each of its options
+    run: Run,
+    manifest: ManifestPath,
+    text: Annotated[str | None, typer.Option("--text", help="A sentence.")] = None,
+    sketch: Annotated[Path | None, typer.Option("--sketch", help="An image file.")] = None,
+    ir: Annotated[Path | None, typer.Option("--ir", help="An image file.")] = None,
+    rgb: Annotated[Path | None, typer.Option("--rgb", help="An image file.")] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many to show.")] = 10,
+    out: Annotated[Path | None, typer.Option("--out", help="Picture of query and answers to write.")] = None,
+    split: Split = "test",
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search a manifest's photographs with any combination of text, sketch, infrared and photograph."""
+    from reidtrain.retrieval import search as searched
+
+    given: dict[str, Any] = {"text": text, "sketch": sketch, "ir": ir, "rgb": rgb}
+    hits = searched(run, manifest, **given, top=top, split=split, device=device, note=_note)
+    if out is not None:
+        from reidtrain.figures import rank_strip
+
+        rank_strip(hits, out, **given)
+    if as_json:
+        typer.echo(json.dumps([hit.as_dict() for hit in hits], indent=1))
+        return
+    for hit in hits:
+        typer.echo(f"{hit.rank:>4}  {hit.score:.4f}  person {hit.pid}  {hit.sample_id}")
+    if out is not None:
+        typer.echo(f"written: {out}")
+
+
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)
