@@ -29,15 +29,15 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def rank1(folder: Path, features: str) -> dict[str, float]:
+def rank1(folder: Path, name: str) -> dict[str, float]:
     """Rank 1 in percent, by mode."""
-    modes = json.loads((folder / f"test-{features}.json").read_text())["modes"]
+    modes = json.loads((folder / f"{name}.json").read_text())["modes"]
     return {name: 100 * mode["cmc"][0] for name, mode in modes.items()}
 
 
 def chance(folder: Path) -> dict[str, float]:
     """Rank 1 of a random order in percent, by mode."""
-    modes = json.loads((folder / "test-model.json").read_text())["modes"]
+    modes = json.loads((folder / "test.json").read_text())["modes"]
     return {name: 100 * mode["chance"] for name, mode in modes.items()}
 
 
@@ -76,13 +76,18 @@ def main() -> None:
     run(*fit, "--out", str(shuffled), "--set", "train.shuffle_labels=true")
     run("reidtrain", "evaluate", str(shuffled), "--manifest", world)
 
+    table(folders, shuffled)
+
+
+def table(folders: dict[int, Path], shuffled: Path) -> None:
+    """Print rank 1 of every mode."""
     print("\n| rank 1, percent | " + " | ".join((*MODES, "R->R")) + " | mean of seven |")
     print("|---|" + "---|" * 9)
     results = {seed: folder / "run" / "results" for seed, folder in folders.items()}
     print(line("chance", average([chance(folder) for folder in results.values()])))
-    print(line(f"trained with shuffled labels, seed {first}", rank1(shuffled / "results", "model")))
-    tables = {name: {seed: rank1(folder, name) for seed, folder in results.items()} for name in ("frozen", "model")}
-    for name, label in (("frozen", "frozen encoder"), ("model", "FlexiReID")):
+    print(line(f"trained with shuffled labels, seed {next(iter(folders))}", rank1(shuffled / "results", "test")))
+    tables = {name: {seed: rank1(folder, name) for seed, folder in results.items()} for name in ("test-frozen", "test")}
+    for name, label in (("test-frozen", "frozen encoder"), ("test", "FlexiReID")):
         for seed, table in tables[name].items():
             print(line(f"{label}, seed {seed}", table))
         print(line(f"{label}, mean", average(list(tables[name].values()))))

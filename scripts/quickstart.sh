@@ -30,7 +30,7 @@ cat <<END
 contact sheet  $out/contact-sheet.png
 data set       $out/demo/README.md (a Hugging Face data set: datasets.load_dataset("$out/demo", "captures"))
 table          $out/run/results/test-comparison.md
-               $out/run/results/test-model.json, $out/run/results/test-frozen.json
+               $out/run/results/test.json, $out/run/results/test-frozen.json
 curves         $out/run/figures/curves.png (also: tensorboard --logdir $out/run)
 rank lists     $out/run/figures/test-rank-lists.png
 search         $out/search.png
