@@ -14,7 +14,7 @@ from reidsynth.errors import UserError
 from reidsynth.schema import Content, Record, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 class BadPath(ValueError):  # noqa: N818 - names the thing, and never leaves a reader
@@ -51,38 +51,95 @@ def folder(path: Path, purpose: str) -> Path:
     return path
 
 
+def release(root: Path, *names: str) -> Path:
+    """Return the data set's own folder: the root itself, or the first of these folders inside it.
+
+    Args:
+        root: as the user gave it.
+        names: of the folder that the owners ship, in their spellings.
+    """
+    return next((root / name for name in names if (root / name).is_dir()), root)
+
+
+def require(base: Path, needed: Iterable[str], dataset: str) -> Path:
+    """Return a folder that holds what a data set is made of.
+
+    Args:
+        base: folder of the data set.
+        needed: files and folders that must be in it, relative paths.
+        dataset: its name, for the message.
+
+    Raises:
+        UserError: naming everything that is missing, and some of what is there.
+    """
+    wanted = list(needed)
+    folder(base, f"{dataset} ({', '.join(wanted)})")
+    missing = [name for name in wanted if not (base / name).exists()]
+    if missing:
+        there = ", ".join(sorted(path.name for path in base.iterdir())[:8]) or "nothing"
+        raise UserError(
+            f"{str(base)!r} is not {dataset}: it lacks {', '.join(missing)} and holds {there}; give the folder as its "
+            "owners ship it"
+        )
+    return base
+
+
 def image_files(root: Path) -> Listing:
     """List image files below a folder, whatever the order in which the disk gives them.
 
-    Linked folders are counted and not entered: they would name files twice, or files outside.
+    Linked folders are counted and not entered: they would name files twice, or files outside. So are names that are
+    no valid text (bytes that are not UTF-8), which no table can hold.
+
+    Raises:
+        UserError: a folder can't be read.
     """
     skipped: Counter[str] = Counter()
     files = []
     for path in _walk(root, skipped):
-        if path.suffix.lower() in images.SUFFIXES:
-            files.append(path.relative_to(root).as_posix())
-        else:
+        if path.suffix.lower() not in images.SUFFIXES:
             skipped["no image file (by its extension)"] += 1
+        elif not is_text(path.name):
+            skipped["image whose name is not UTF-8"] += 1
+        else:
+            files.append(path.relative_to(root).as_posix())
     return Listing(tuple(sorted(files)), dict(sorted(skipped.items())))
 
 
 def _walk(root: Path, skipped: Counter[str]) -> Iterator[Path]:
     waiting = [root]
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(Path(entry.path))
-                elif entry.is_dir():
-                    skipped["linked folder, not entered"] += 1
-                else:
-                    yield Path(entry.path)
+        place = waiting.pop()
+        try:
+            with os.scandir(place) as found:
+                entries = list(found)
+        except OSError as error:
+            raise UserError(f"folder {str(place)!r} can't be read ({error.strerror}): mend its permissions") from None
+        for entry in entries:
+            if entry.is_symlink() and Path(entry.path).is_dir():
+                skipped["linked folder, not entered"] += 1
+            elif not entry.is_dir(follow_symlinks=False):
+                yield Path(entry.path)
+            elif is_text(entry.name):
+                waiting.append(Path(entry.path))
+            else:
+                skipped["folder whose name is not UTF-8, not entered"] += 1
+
+
+def is_text(value: str) -> bool:
+    """Whether a string can be written as UTF-8; lone surrogates, from file names or JSON escapes, can't."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def relative_problem(relative: str) -> str | None:
     """Why a path from an annotation file may not be used; None if it may, as far as its text tells."""
     if not relative.strip():
         return "is empty"
+    if not is_text(relative):
+        return "is no valid text"
     if PurePosixPath(relative).is_absolute() or PureWindowsPath(relative).is_absolute() or "\x00" in relative:
         return "is absolute: write paths relative to the data set's folder"
     if ".." in PurePosixPath(relative).parts or ".." in PureWindowsPath(relative).parts:
@@ -119,26 +176,42 @@ def read_photo(root: Path, record: Record, texts: Mapping[str, Text] | None = No
         record: whose photograph it is.
         texts: table -> captions, passed on.
     """
-    told = dict(texts or {})
-    try:
-        data = inside(root, record.source_path).read_bytes()
-    except BadPath as error:
-        return Content(texts=told, errors={"rgb": str(error)})
-    except OSError as error:
-        return Content(texts=told, errors={"rgb": f"file can't be read: {error.strerror}"})
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        photo = images.checked(data)
-    except images.UnreadableImage as error:
-        return Content(texts=told, errors={"rgb": str(error)}, source_sha256=digest)
-    return Content(images={"rgb": photo}, texts=told, source_sha256=digest)
+    return read_images(root, {"rgb": record.source_path}, texts)
+
+
+def read_images(root: Path, files: Mapping[str, str], texts: Mapping[str, Text] | None = None) -> Content:
+    """Read the images of one row, or say for each why it can't be read.
+
+    Args:
+        root: folder that the paths are relative to.
+        files: table -> relative path; the first one is the row's own file, whose checksum is kept.
+        texts: table -> captions, passed on.
+    """
+    found: dict[str, bytes] = {}
+    errors: dict[str, str] = {}
+    digest: str | None = None
+    for number, (table, relative) in enumerate(files.items()):
+        try:
+            data = inside(root, relative).read_bytes()
+            digest = hashlib.sha256(data).hexdigest() if number == 0 else digest
+            found[table] = images.checked(data)
+        except (BadPath, images.UnreadableImage) as error:
+            errors[table] = str(error)
+        except OSError as error:
+            errors[table] = f"file can't be read: {error.strerror}"
+    return Content(images=found, texts=dict(texts or {}), errors=errors, source_sha256=digest)
 
 
 def stamp(root: Path, record: Record) -> str:
     """Size and modification time of a record's photograph; "missing" where there is none."""
+    return file_stamp(root, record.source_path)
+
+
+def file_stamp(root: Path, relative: str) -> str:
+    """Size and modification time of a file; "missing" where there is none."""
     try:
-        status = (root / record.source_path).stat()
-    except OSError:
+        status = (root / relative).stat()
+    except (OSError, ValueError):
         return "missing"
     return f"{status.st_size}-{status.st_mtime_ns}"
 
