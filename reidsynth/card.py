@@ -92,6 +92,9 @@ def _statistics(info: ManifestInfo) -> str:
     if info.source.dropped:
         left_out = ", ".join(f"{count} {reason}" for reason, count in info.source.dropped.items())
         lines += ["", f"Left out by the reader: {left_out}."]
+    lists = [f"`{entry.file}`" for files in info.protocol.values() for entry in files.values()]
+    if lists:
+        lines += ["", f"Lists for evaluation: {', '.join(lists)}."]
     return "\n".join(lines)
 
 

@@ -12,8 +12,9 @@ from reidsynth import rows
 from reidsynth.errors import UserError
 from reidsynth.jobs import ROWS_PER_BLOCK, Job, Run, commit, execute, shard_file, shard_infos, stale_shards, table_info
 from reidsynth.manifest import MANIFEST_FILE, Manifest, ManifestInfo, SourceInfo, TableInfo, open_manifest, read_info
+from reidsynth.protocol import write_protocol
 from reidsynth.schema import ROWS_PER_SHARD, SCHEMA_VERSION, Record
-from reidsynth.sources import Source, build_source, dropped, pid_names
+from reidsynth.sources import Source, build_source, dropped, pid_names, protocol_of
 from reidsynth.storage import content_key, locked
 from reidsynth.tables import CAPTURES, described, table_schema
 
@@ -67,6 +68,7 @@ def ingest(
         jobs.extend(_source_jobs(source, split))
     if not jobs:
         raise UserError(f"the source {name!r} holds no captures: check its root folder and its splits")
+    lists = protocol_of(source)  # before the first row: a bad list is told at once
     schemas = {"captures": described(CAPTURES)} | {spec.name: table_schema(spec) for spec in source.tables()}
     with locked(out):
         if any(not job.done(out) for job in jobs):
@@ -80,6 +82,7 @@ def ingest(
             splits=rows.split_infos(out, _capture_files(jobs)),
             captures=shard_infos(out, jobs, "captures"),
             tables={spec.name: table_info(out, jobs, spec, None) for spec in source.tables()},
+            protocol={source.dataset(): write_protocol(out, source.dataset(), lists)} if lists else {},
         )
         commit(out, info.model_copy(update={"tables": info.tables | _still_valid(out, info)}))
     return open_manifest(out)

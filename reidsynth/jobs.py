@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from reidsynth import rows
+from reidsynth import protocol, rows
 from reidsynth.card import write_card
 from reidsynth.manifest import Manifest, ManifestInfo, ShardInfo, StepInfo, TableInfo, step_shard_key, write_info
 from reidsynth.schema import ROWS_PER_GROUP, ROWS_PER_SHARD, TableSpec
@@ -172,7 +172,7 @@ def table_info(out: Path, jobs: Sequence[Job], spec: TableSpec, step: StepInfo |
 
 
 def commit(out: Path, info: ManifestInfo) -> None:
-    """Write card, preview and description, then remove shards that the description does not name."""
+    """Write card, preview and description, then remove shards and protocol files that the description does not name."""
     info = info.model_copy(update={"tables": dict(sorted(info.tables.items()))})
     write_card(out, info)
     write_info(out, info)
@@ -181,3 +181,7 @@ def commit(out: Path, info: ManifestInfo) -> None:
         for path in sorted((out / name).glob("*.parquet")):
             if path.relative_to(out).as_posix() not in named:
                 path.unlink()
+    listed = {entry.file for files in info.protocol.values() for entry in files.values()}
+    for path in sorted((out / protocol.FOLDER).glob("*/*.json")):
+        if path.relative_to(out).as_posix() not in listed:
+            path.unlink()

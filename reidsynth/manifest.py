@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reidsynth.errors import UserError
+from reidsynth.protocol import ProtocolFile, checked_bytes, read_protocol
 from reidsynth.schema import SCHEMA_VERSION, Modality, Origin, Spectrum, TableSpec
 from reidsynth.storage import content_key, sha256_file, write_json
 from reidsynth.tables import CAPTURES
@@ -90,7 +91,7 @@ class SplitInfo(_Part):
 
 
 class ManifestInfo(_Part):
-    """The whole of `manifest.json`."""
+    """The whole of `manifest.json`; `protocol` is data set -> name -> file, see `reidsynth.protocol`."""
 
     schema_version: int = SCHEMA_VERSION
     name: str
@@ -100,6 +101,7 @@ class ManifestInfo(_Part):
     splits: dict[str, SplitInfo]
     captures: tuple[ShardInfo, ...]
     tables: dict[str, TableInfo]
+    protocol: dict[str, dict[str, ProtocolFile]] = Field(default_factory=dict)
 
     def shards_of(self, name: str) -> tuple[ShardInfo, ...]:
         """Shards of a table or of `captures`."""
@@ -234,9 +236,35 @@ class Manifest:
 
     @property
     def checksum(self) -> str:
-        """Checksum over all shards' checksums: equal for equal data."""
+        """Checksum over all files' checksums: equal for equal data and equal protocol files."""
         shards = [*self.info.captures, *(s for table in self.tables.values() for s in table.shards)]
-        return content_key(*sorted((shard.file, shard.sha256) for shard in shards))
+        sums = [(shard.file, shard.sha256) for shard in shards]
+        sums += [(entry.file, entry.sha256) for files in self.info.protocol.values() for entry in files.values()]
+        return content_key(*sorted(sums))
+
+    def protocol(self, dataset: str) -> dict[str, Any]:
+        """Lists that the evaluation of a data set needs (id lists, query sets, artists); see `reidsynth.protocol`.
+
+        Args:
+            dataset: value of the captures' `dataset` column.
+
+        Returns:
+            name -> JSON value; {} for data sets without such lists.
+
+        Raises:
+            UserError: when a file is missing or is not the one on record.
+        """
+        return read_protocol(self.path, self.info.protocol.get(dataset, {}))
+
+    def check_protocol(self) -> None:
+        """Compare every protocol file with its checksum.
+
+        Raises:
+            UserError: when one is missing or damaged.
+        """
+        for files in self.info.protocol.values():
+            for entry in files.values():
+                checked_bytes(self.path, entry)
 
     def captures(self, split: str) -> pa.Table:
         """All captures of a split, in row order.

@@ -16,7 +16,8 @@ class Policy:
         licence: SPDX name, or a sentence where there is none.
         modify: whether derived images may be made.
         egress: whether pixels may be sent to an external service.
-        release: table's modality -> how it may be published; what is not named follows `default_release`.
+        release: table's modality -> how it may be published; what is not named follows `default_release`. The name
+            `protocol` stands for the lists that evaluation needs (`reidsynth.protocol`).
         default_release: for every modality that `release` does not name.
         note: one sentence for the dataset card.
     """

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def validate(folder: Path) -> list[str]:
     """Find everything that is wrong with a manifest.
 
-    Checks: every shard's checksum; that each table has exactly the captures' rows, in order; that sample ids are
-    sorted and unique; that each step's table was made from the inputs now on record.
+    Checks: the checksum of every shard and protocol file; that each table has exactly the captures' rows, in order;
+    that sample ids are sorted and unique; that each step's table was made from the inputs now on record.
 
     Args:
         folder: of the manifest.
@@ -51,6 +51,10 @@ def _damaged_shards(manifest: Manifest) -> list[str]:
                 manifest.check_shard(shard)
             except UserError as error:
                 problems.append(str(error))
+    try:
+        manifest.check_protocol()
+    except UserError as error:
+        problems.append(str(error))
     return problems
 
 

@@ -90,3 +90,9 @@ def pid_names(source: Source) -> dict[int, str]:
     """Person number -> the data set's own name of the person, where names are not numbers; else {}."""
     names = getattr(source, "pid_names", None)
     return dict(names()) if names is not None else {}
+
+
+def protocol_of(source: Source) -> dict[str, Any]:
+    """Name -> JSON value of the lists that the data set's evaluation needs (`reidsynth.protocol`); else {}."""
+    lists = getattr(source, "protocol", None)
+    return dict(lists()) if lists is not None else {}
