@@ -1,42 +1,11 @@
-"""Losses: pure functions of tensors.
-
-Every loss is computed in float32 (float64 stays float64), whatever the precision of its inputs: in float16 the
-epsilon of SDM underflows and the entropy of a certain routing is NaN. A feature of length zero counts as a direction
-without any similarity (cosine 0) and receives a gradient of zero.
-"""
+"""Losses over the similarities of two sides of a batch: InfoNCE, SDM, CMPM."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 
-
-def _exact(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def unit(features: torch.Tensor) -> torch.Tensor:
-    """Scale feature vectors to length 1; a zero vector stays zero and gets a zero gradient.
-
-    Args:
-        features: (..., D).
-
-    Returns:
-        (..., D), float32, or float64 for float64 features.
-    """
-    features = _exact(features)
-    squared = features.pow(2).sum(dim=-1, keepdim=True)
-    nonzero = squared > torch.finfo(squared.dtype).tiny
-    return features * torch.where(nonzero, squared, 1.0).rsqrt() * nonzero
-
-
-def _checked(query: torch.Tensor, gallery: torch.Tensor) -> None:
-    if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
-        raise ValueError(
-            f"features must be (B, D) and (C, D) with one D, received {tuple(query.shape)} and {tuple(gallery.shape)}"
-        )
-    if len(query) == 0 or len(gallery) == 0:
-        raise ValueError(f"a loss needs at least one feature a side, received {len(query)} and {len(gallery)}")
+from reidtrain.losses.features import checked, exact, unit
 
 
 def info_nce(query: torch.Tensor, gallery: torch.Tensor, *, scale: float | torch.Tensor) -> torch.Tensor:
@@ -62,7 +31,7 @@ def info_nce(query: torch.Tensor, gallery: torch.Tensor, *, scale: float | torch
         >>> bool(info_nce(features, features, scale=100.0).max() < 1e-6)
         True
     """
-    _checked(query, gallery)
+    checked(query, gallery)
     if len(query) != len(gallery):
         raise ValueError(f"pairs need as many queries as gallery features, received {len(query)} and {len(gallery)}")
     logits = scale * (unit(query) @ unit(gallery).T)
@@ -138,7 +107,7 @@ def sdm(
         >>> bool(sdm(features, features, pids).abs() < 1e-4)
         True
     """
-    _checked(image, text)
+    checked(image, text)
     partners = pids if text_pids is None else text_pids
     if len(pids) != len(image) or len(partners) != len(text):
         raise ValueError(
@@ -151,31 +120,38 @@ def sdm(
     return _divergence(logits, labels, eps) + _divergence(logits.T, labels.T, eps)
 
 
-def routing_entropy(probabilities: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean entropy of routing distributions, the adaptive loss of FlexiReID (eq. 4).
+def cmpm(image: torch.Tensor, text: torch.Tensor, pids: torch.Tensor, *, eps: float = 1e-8) -> torch.Tensor:
+    """Cross-modal projection matching, both directions summed.
 
-    H(P) = -sum_i P_i ln P_i with 0 ln 0 = 0, averaged over the tokens where `mask` is true.
+    p_i = softmax_j(image_i . unit(text_j)): the image is projected onto the direction of each text, its own length
+    kept; q_i = identity labels of row i divided by their sum; L = mean_i sum_j p_ij log(p_ij / (q_ij + eps)), plus the
+    same from text to image. Source: Zhang and Lu, "Deep Cross-Modal Projection Learning for Image-Text Matching"
+    (ECCV 2018, eq. 2 to 6). Common code divides the labels by their euclidean norm; this is the paper's form, and the
+    two agree where no identity repeats. `sdm` is the same on cosines with a temperature.
 
     Args:
-        probabilities: (..., n) non-negative, rows sum to 1.
-        mask: (...) bool, None for all tokens.
+        image: (B, D) features.
+        text: (B, D) features, row i of the identity of row i of `image`.
+        pids: (B,) identity labels.
+        eps: added to the label distribution inside the logarithm.
 
     Returns:
-        A scalar between 0 and ln n; 0 where the mask is false everywhere.
+        A scalar.
 
     Raises:
-        ValueError: if the mask's shape is not that of the tokens.
+        ValueError: for shapes that do not fit, or an empty batch.
 
     Example:
-        >>> round(float(routing_entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]]))), 4)
-        0.3466
+        >>> features, pids = 100 * torch.eye(3), torch.tensor([0, 1, 2])
+        >>> bool(cmpm(features, features, pids).abs() < 1e-4)
+        True
     """
-    probabilities = _exact(probabilities)
-    floor = torch.finfo(probabilities.dtype).tiny
-    entropy = -(probabilities * probabilities.clamp_min(floor).log()).sum(dim=-1)
-    if mask is None:
-        return entropy.mean() if entropy.numel() else entropy.sum()
-    if mask.shape != entropy.shape:
-        raise ValueError(f"mask must be {tuple(entropy.shape)}, one value a token, received {tuple(mask.shape)}")
-    weights = mask.to(entropy.dtype)
-    return (entropy * weights).sum() / weights.sum().clamp_min(1)
+    checked(image, text)
+    if len(image) != len(text) or len(pids) != len(image):
+        raise ValueError(
+            f"one text and one identity per image are needed, received {len(text)} and {len(pids)} for {len(image)}"
+        )
+    image, text = exact(image), exact(text)
+    labels = _matches(pids, pids, None, None, 0.0).to(image.dtype)
+    forth, back = image @ unit(text).T, text @ unit(image).T
+    return _divergence(forth, labels, eps) + _divergence(back, labels, eps)
