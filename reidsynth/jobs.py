@@ -7,16 +7,27 @@ number of workers ever changes a byte.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from reidsynth import protocol, rows
 from reidsynth.card import write_card
-from reidsynth.manifest import Manifest, ManifestInfo, ShardInfo, StepInfo, TableInfo, step_shard_key, write_info
-from reidsynth.schema import ROWS_PER_GROUP, ROWS_PER_SHARD, TableSpec
+from reidsynth.manifest import (
+    ABSENT_KEY,
+    Manifest,
+    ManifestInfo,
+    ShardInfo,
+    StepInfo,
+    TableInfo,
+    step_shard_key,
+    write_info,
+)
+from reidsynth.schema import ROWS_PER_GROUP, TableSpec
 from reidsynth.storage import sha256_file
 from reidsynth.tables import shard_key, shard_writer
 
@@ -67,15 +78,21 @@ def shard_file(table: str, split: str, number: int, total: int) -> str:
 def input_checksums(info: ManifestInfo, inputs: Collection[str], split: str, number: int) -> list[str]:
     """Checksums of the shards that one shard of a step is made from, captures first."""
     names = ("captures", *inputs)
-    return [[s for s in info.shards_of(name) if s.split == split][number].sha256 for name in names]
+    return [[s for s in info.shards_of(name) if s.split == split][number].content for name in names]
 
 
 def stale_shards(info: ManifestInfo, table: TableInfo) -> list[ShardInfo]:
-    """Shards of a step's table that were not made from the inputs now on record."""
+    """Shards of a step's table that were not made from the inputs now on record.
+
+    Inputs that are withheld count by their record; where that has no shards (rows were chosen since), nothing can be
+    said and nothing is. Shards without a value were made from nothing.
+    """
     if table.step is None:
         return []
-    if any(name not in info.tables for name in table.step.inputs):
+    if any(name not in info.tables and name not in info.withheld for name in table.step.inputs):
         return list(table.shards)
+    if not all(info.shards_of(name) for name in table.step.inputs):
+        return []
     stale = []
     for split in {shard.split for shard in table.shards}:
         shards = [shard for shard in table.shards if shard.split == split]
@@ -83,9 +100,15 @@ def stale_shards(info: ManifestInfo, table: TableInfo) -> list[ShardInfo]:
             return list(table.shards)
         for number, shard in enumerate(shards):
             checksums = input_checksums(info, table.step.inputs, split, number)
-            if shard.key != step_shard_key(table.step, table.spec, checksums):
+            if shard.key not in (ABSENT_KEY, step_shard_key(table.step, table.spec, checksums)):
                 stale.append(shard)
     return stale
+
+
+def shard_starts(info: ManifestInfo, split: str) -> list[int]:
+    """Number of the first row of every shard of a split; shards of merged manifests may be short."""
+    sizes = [shard.rows for shard in info.captures if shard.split == split]
+    return list(accumulate(sizes, initial=0))[:-1]
 
 
 def execute(
@@ -131,7 +154,8 @@ def execute(
 
 def _check_inputs(manifest: Manifest, jobs: Sequence[Job]) -> None:
     tasks = [job.tasks[0] for job in jobs]
-    numbers = {(task.split, task.start // ROWS_PER_SHARD) for task in tasks}
+    starts = {split: shard_starts(manifest.info, split) for split in manifest.splits}
+    numbers = {(task.split, bisect_right(starts[task.split], task.start) - 1) for task in tasks}
     for name in ("captures", *tasks[0].inputs):
         for split in manifest.splits:
             shards = [shard for shard in manifest.info.shards_of(name) if shard.split == split]

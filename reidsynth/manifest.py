@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MANIFEST_FILE = "manifest.json"
+ABSENT_KEY = "absent"  # key of a shard that holds no value: its captures came from a manifest without this table
 CACHED_GROUPS = 64
 
 
@@ -31,7 +32,11 @@ class _Part(BaseModel):
 
 
 class ShardInfo(_Part):
-    """One Parquet file: path inside the manifest, rows, size in bytes, checksum and content key."""
+    """One Parquet file: path inside the manifest, rows, size in bytes, checksum and content key.
+
+    `stands_for` is the checksum of the shard that it replaces, row for row: one whose rows were joined again from the
+    owners' files and carry their checksums. What was made from that shard is as good as made from this one.
+    """
 
     file: str
     split: str
@@ -39,6 +44,12 @@ class ShardInfo(_Part):
     bytes: int
     sha256: str
     key: str
+    stands_for: str | None = None
+
+    @property
+    def content(self) -> str:
+        """Checksum that steps know this shard by."""
+        return self.stands_for or self.sha256
 
 
 class StepInfo(_Part):
@@ -50,6 +61,7 @@ class StepInfo(_Part):
     parameters: dict[str, Any]
     weights: dict[str, str] = Field(default_factory=dict)
     inputs: tuple[str, ...] = ()
+    terms: dict[str, Any] = Field(default_factory=dict)  # a policy: of the data that the weights were trained on
 
 
 class TableInfo(_Part):
@@ -91,7 +103,13 @@ class SplitInfo(_Part):
 
 
 class ManifestInfo(_Part):
-    """The whole of `manifest.json`; `protocol` is data set -> name -> file, see `reidsynth.protocol`."""
+    """The whole of `manifest.json`.
+
+    `protocol` is data set -> name -> file, see `reidsynth.protocol`. `merged` names the sources of the manifests that
+    this one was merged from, `selections` how its rows were chosen from those of another. `withheld` describes tables
+    that others were made from and that are not here: because their terms forbid to publish them, or because nobody
+    asked for them. Their shards are listed as long as they would be row-aligned with the captures.
+    """
 
     schema_version: int = SCHEMA_VERSION
     name: str
@@ -102,10 +120,20 @@ class ManifestInfo(_Part):
     captures: tuple[ShardInfo, ...]
     tables: dict[str, TableInfo]
     protocol: dict[str, dict[str, ProtocolFile]] = Field(default_factory=dict)
+    merged: tuple[SourceInfo, ...] = ()
+    selections: tuple[dict[str, Any], ...] = ()
+    withheld: dict[str, TableInfo] = Field(default_factory=dict)
+
+    @property
+    def sources(self) -> tuple[SourceInfo, ...]:
+        """Every source that rows come from."""
+        return self.merged or (self.source,)
 
     def shards_of(self, name: str) -> tuple[ShardInfo, ...]:
-        """Shards of a table or of `captures`."""
-        return self.captures if name == "captures" else self.tables[name].shards
+        """Shards of a table, withheld or not, or of `captures`."""
+        if name == "captures":
+            return self.captures
+        return (self.tables.get(name) or self.withheld[name]).shards
 
 
 def step_shard_key(step: StepInfo, spec: TableSpec, inputs: Iterable[str]) -> str:

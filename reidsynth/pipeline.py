@@ -18,11 +18,12 @@ from reidsynth.jobs import (
     execute,
     input_checksums,
     shard_file,
+    shard_starts,
     table_info,
 )
 from reidsynth.manifest import Manifest, StepInfo, open_manifest, read_info, step_shard_key, write_info
-from reidsynth.schema import ROWS_PER_SHARD, TableSpec
-from reidsynth.steps import Step, build_step
+from reidsynth.schema import TableSpec
+from reidsynth.steps import Step, build_step, terms
 from reidsynth.storage import locked
 from reidsynth.tables import table_schema
 
@@ -71,6 +72,7 @@ def run_step(out: Path, name: str, method: str, parameters: Mapping[str, Any], *
             version=step.version,
             parameters=step.parameters(),
             weights=step.weights(),
+            terms=terms(step),
             inputs=step.inputs(tuple(manifest.tables)),
         )
         _refuse_overwriting(manifest, spec)
@@ -97,9 +99,9 @@ def _step_jobs(manifest: Manifest, spec: TableSpec, made: StepInfo) -> list[Job]
     jobs = []
     for split in manifest.splits:
         shards = [shard for shard in manifest.info.captures if shard.split == split]
-        for number, shard in enumerate(shards):
+        starts = shard_starts(manifest.info, split)
+        for number, (first, shard) in enumerate(zip(starts, shards, strict=True)):
             checksums = input_checksums(manifest.info, made.inputs, split, number)
-            first = number * ROWS_PER_SHARD
             common = (
                 str(manifest.path),
                 made.name,

@@ -114,3 +114,9 @@ def mask_table(step: str, wanted: str | None, tables: Collection[str]) -> str:
     what = f"the mask table {wanted!r}" if wanted else "a mask table ('mask-grabcut' or 'mask')"
     require(step, what, bool(found), tables, "run `reidsynth remove-background --method grabcut` on it first")
     return found[0]
+
+
+def terms(step: Step) -> dict[str, Any]:
+    """Terms of the data that a step's weights were trained on, as `Policy.as_dict` gives them; {} where none bind."""
+    told = getattr(step, "terms", None)
+    return {} if told is None else dict(told())

@@ -70,7 +70,6 @@ def test_bytes_of_photographs_are_untouched_and_sizes_kept(built):
 
 def test_shards_hold_a_fixed_number_of_rows_and_small_row_groups(noise, run, tmp_path, monkeypatch):
     monkeypatch.setattr("reidsynth.ingest.ROWS_PER_SHARD", 800)
-    monkeypatch.setattr("reidsynth.pipeline.ROWS_PER_SHARD", 800)
     out = tmp_path / "m"
     ingest(out, "noise", {"rows": 1900}, run=run)
     manifest = run_step(out, "build-ir", "inverse", {}, run=run)
