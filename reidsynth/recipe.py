@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from reidsynth import rows
 from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
 from reidsynth.pipeline import run_step
@@ -213,8 +214,9 @@ def build(recipe: Recipe, out: Path, *, run: Run) -> Manifest:
     Raises:
         UserError: for anything that the data set or the disk does not allow.
     """
-    kept = recipe.model_dump(mode="json", exclude={"source": {"root"}})
     parameters = recipe.source.parameters
+    kept = recipe.model_dump(mode="json", exclude={"source"})
+    kept["source"] = {"name": recipe.source.name, **rows.without_root(parameters)}
     manifest = ingest(out, recipe.source.name, parameters, run=run, about=recipe.about, title=recipe.name, recipe=kept)
     for entry in recipe.steps:
         manifest = run_step(out, entry.step, entry.method, entry.parameters, run=run)

@@ -32,8 +32,13 @@ def plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_root(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters that may be published and that decide the content: all but where the data set lies on this machine."""
-    return {name: value for name, value in parameters.items() if name != "root"}
+    """Parameters that may be published and that decide the content: all but where the data set lies on this machine.
+
+    Example:
+        >>> without_root({"root": "/data", "sketch_root": "/sketches", "seed": 1})
+        {'seed': 1}
+    """
+    return {name: value for name, value in parameters.items() if name != "root" and not name.endswith("_root")}
 
 
 def source_batches(

@@ -16,7 +16,12 @@ SOURCES: dict[str, str] = {
     "cuhk-pedes": "reidsynth.sources.cuhk_pedes:CuhkPedes",
     "demo": "reidsynth.sources.demo:Demo",
     "folder": "reidsynth.sources.folder:Folder",
+    "icfg-pedes": "reidsynth.sources.icfg_pedes:IcfgPedes",
     "market1501": "reidsynth.sources.market1501:Market1501",
+    "rstpreid": "reidsynth.sources.rstpreid:RstpReid",
+    "tri-cuhk-pedes": "reidsynth.sources.tri_pedes:TriCuhkPedes",
+    "tri-icfg-pedes": "reidsynth.sources.tri_pedes:TriIcfgPedes",
+    "tri-rstpreid": "reidsynth.sources.tri_pedes:TriRstpReid",
 }
 
 
