@@ -62,7 +62,7 @@ def source_batches(
         for spec in specs:
             row = _source_row(record, content, spec)
             tables[spec.name].append(row)
-            if spec.modality == record.modality and spec.kind == "image":
+            if row.get("width") is not None and spec.modality == record.modality:
                 width, height = row["width"], row["height"]
         captures.append(
             {
