@@ -19,7 +19,17 @@ SCORES: dict[str, tuple[str, ...]] = {
     "mask": ("area", "confidence", "border", "largest"),
     "sketch": ("ink", "std"),
     "ir": ("range", "std"),
-    "text": ("words", "captions"),
+    "text": (
+        "words",
+        "longest",
+        "captions",
+        "tokens",
+        "short_tokens",
+        "refusals",
+        "fragments",
+        "contradictions",
+        "identities",
+    ),
 }
 
 Scores = dict[str, float | None]
@@ -39,6 +49,9 @@ class Thresholds:
         ir_range: spread of the grey values between the 1st and 99th percentile, of 255.
         ir_std: standard deviation of the grey values, of 255.
         text_words: words of the shortest caption.
+        text_words_most: words of the longest caption.
+        text_short_tokens: CLIP tokens of the version that is meant to fit CLIP, start and end included.
+        text_identities: largest number of people of one split who may share a caption; judged once the table is whole.
     """
 
     rgb_std: float = 1.0
@@ -50,6 +63,9 @@ class Thresholds:
     ir_range: float = 8.0
     ir_std: float = 2.0
     text_words: float = 1.0
+    text_words_most: float = 130.0
+    text_short_tokens: float = 77.0
+    text_identities: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +182,61 @@ def _check_ir(scores: Scores, limits: Thresholds) -> str | None:
 
 def _measure_text(text: np.ndarray | Text) -> Scores:
     assert isinstance(text, Text), "captions are judged as Text"
+    from reidsynth import language
+    from reidsynth.tokens import clip_tokens
+
+    told = [*text.captions, *([text.short] if text.short else [])]
     words = [sum(any(letter.isalpha() for letter in word) for word in caption.split()) for caption in text.captions]
-    return {"words": float(min(words, default=0)), "captions": float(len(words))}
+    regions = {region for caption in told for region in language.contradictions(caption, text.attributes or {})}
+    return {
+        "words": float(min(words, default=0)),
+        "longest": float(max(words, default=0)),
+        "captions": float(len(words)),
+        "tokens": float(max(map(clip_tokens, text.captions), default=0)),
+        "short_tokens": float(clip_tokens(text.short)) if text.short else None,
+        "refusals": float(sum(map(language.is_refusal, told))),
+        "fragments": float(sum(map(language.is_fragment, told))),
+        "contradictions": float(len(regions)),
+        "identities": None,  # known once the whole table is there
+    }
+
+
+_TEXT_REASONS = {
+    "refusals": "refusal or boilerplate",
+    "fragments": "code or no language",
+    "contradictions": "contradicts the attributes",
+}
 
 
 def _check_text(scores: Scores, limits: Thresholds) -> str | None:
     if _below(scores["words"], 1.0):
         return "empty caption"
-    return "caption too short" if _below(scores["words"], limits.text_words) else None
+    if _below(scores["words"], limits.text_words):
+        return "caption too short"
+    if _above(scores["longest"], limits.text_words_most):
+        return "caption too long"
+    if _above(scores["short_tokens"], limits.text_short_tokens):
+        return "short version does not fit CLIP"
+    return next((reason for name, reason in _TEXT_REASONS.items() if _above(scores[name], 0.0)), None)
+
+
+SHARED_CAPTION = "caption shared by too many people"
+
+
+def judge_shared(verdict: str, reason: str | None, identities: float, thresholds: Thresholds = DEFAULT) -> Verdict:
+    """Judge how many people share a row's caption, on top of the verdict that it had before.
+
+    Args:
+        verdict: of the row.
+        reason: of the verdict.
+        identities: people of the split who have one of the row's captions, the row's own person included.
+        thresholds: where the gate closes.
+    """
+    if reason == SHARED_CAPTION:
+        verdict, reason = "pass", None  # found by this gate, on what the table held before
+    if verdict == "pass" and identities > thresholds.text_identities:
+        return Verdict("fail", SHARED_CAPTION)
+    return Verdict(verdict, reason)
 
 
 def _below(score: float | None, limit: float) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SAMPLES_PER_BATCH = 64
+_TEXT_COLUMNS = ("captions", "styles", "short", "attributes", "visible", "model", "usage")
 IMAGE_FORMAT = "png"  # lossless: what a step made is what is stored
 
 
@@ -116,7 +117,7 @@ def _unmade_row(sample_id: str, spec: TableSpec, verdict: str, reason: str | Non
     row: dict[str, Any] = {"sample_id": sample_id, "origin": spec.origin, "verdict": verdict, "reason": reason}
     row["scores"] = dict.fromkeys(gates.SCORES[spec.modality])
     if spec.kind == "text":
-        return row | {"captions": None, "attributes": None, "draw": None, "model": None, "usage": None}
+        return row | dict.fromkeys(_TEXT_COLUMNS) | {"draw": None}
     row |= {"image": None, "width": None, "height": None, "draw": None}
     return row | ({"spectrum": spec.spectrum} if spec.modality == "ir" else {})
 
@@ -145,7 +146,10 @@ def _text_row(sample_id: str, spec: TableSpec, made: Made) -> dict[str, Any]:
     row = _unmade_row(sample_id, spec, "pass", None)
     row |= {
         "captions": list(text.captions),
+        "styles": list(text.styles) or None,
+        "short": text.short,
         "attributes": None if text.attributes is None else dict(text.attributes),
+        "visible": None if text.visible is None else dict(text.visible),
         "model": text.model,
         "usage": None if text.usage is None else dict(text.usage),
     }
@@ -197,6 +201,7 @@ def _sample(
     """The sample, or why it can't be processed: the reason of the first input that is not usable."""
     pixels: dict[str, np.ndarray] = {}
     texts: dict[str, Text] = {}
+    encoded: dict[str, bytes] = {}
     for name, row in given.items():
         if row["verdict"] != "pass" and inputs[name].kind == "text":
             continue  # a step that reads captions or attributes does without them
@@ -204,13 +209,27 @@ def _sample(
             reason = row["reason"]
             return f"{name}: {reason}" if reason else None
         if inputs[name].kind == "text":
-            texts[name] = Text(tuple(row["captions"]), row["attributes"], row["model"], row["usage"])
+            texts[name] = text_of(row)
             continue
+        encoded[name] = row["image"]["bytes"]
         try:
             pixels[name] = _as_modality(images.decode(row["image"]["bytes"]), inputs[name])
         except images.UnreadableImage as unreadable:
             return f"{name}: {unreadable}"
-    return Sample(capture["sample_id"], capture, pixels, texts)
+    return Sample(capture["sample_id"], capture, pixels, texts, encoded)
+
+
+def text_of(row: Mapping[str, Any]) -> Text:
+    """The captions of a row of a text table."""
+    return Text(
+        captions=tuple(row["captions"]),
+        attributes=row["attributes"],
+        model=row["model"],
+        usage=row["usage"],
+        styles=tuple(row["styles"] or ()),
+        short=row["short"],
+        visible=row["visible"],
+    )
 
 
 def _made_row(sample: Sample, output: TableSpec, made: Made) -> dict[str, Any]:

@@ -40,6 +40,20 @@ ATTRIBUTE_FIELDS = (
     "bag_colour",
 )
 
+VISIBLE_REGIONS = ("person", "hair", "headwear", "upper", "lower", "shoes", "carried")
+"""Regions that a view shows or hides; `person` stands for gender presentation and build."""
+
+REGION_FIELDS: dict[str, tuple[str, ...]] = {
+    "person": ("gender", "build"),
+    "hair": ("hair_colour", "hair_length"),
+    "headwear": ("headwear", "headwear_colour", "glasses"),
+    "upper": ("upper_type", "upper_colour", "upper_pattern", "upper_pattern_colour"),
+    "lower": ("lower_type", "lower_colour"),
+    "shoes": ("shoes_type", "shoes_colour"),
+    "carried": ("bag", "bag_colour"),
+}
+"""Region -> its fields of ATTRIBUTE_FIELDS."""
+
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
@@ -97,12 +111,18 @@ class Text:
         attributes: ATTRIBUTE_FIELDS -> value; None where the view does not show it or nobody knows.
         model: who wrote it, None for people.
         usage: tokens paid for: `prompt_tokens`, `completion_tokens`.
+        styles: the style of each caption, parallel to `captions`; () where nobody asked for styles.
+        short: a version within CLIP's 77 tokens, None where there is none.
+        visible: VISIBLE_REGIONS -> whether the view shows the region; None where nobody told.
     """
 
     captions: tuple[str, ...]
     attributes: Mapping[str, str | None] | None = None
     model: str | None = None
     usage: Mapping[str, int] | None = None
+    styles: tuple[str, ...] = ()
+    short: str | None = None
+    visible: Mapping[str, bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +153,14 @@ class Sample:
         capture: its row of the captures table.
         images: table -> uint8 array, (H, W, 3) RGB; masks (H, W).
         texts: table -> captions.
+        encoded: table -> the image's bytes as they are stored.
     """
 
     sample_id: str
     capture: Mapping[str, Any]
     images: Mapping[str, np.ndarray] = field(default_factory=dict)
     texts: Mapping[str, Text] = field(default_factory=dict)
+    encoded: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

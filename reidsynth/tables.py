@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reidsynth.gates import SCORES
-from reidsynth.schema import ATTRIBUTE_FIELDS, ROWS_PER_GROUP
+from reidsynth.schema import ATTRIBUTE_FIELDS, ROWS_PER_GROUP, VISIBLE_REGIONS
 from reidsynth.storage import writing
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ KEY = b"reidsynth.key"
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 ATTRIBUTES = pa.struct([(name, pa.string()) for name in ATTRIBUTE_FIELDS])
+VISIBLE = pa.struct([(name, pa.bool_()) for name in VISIBLE_REGIONS])
 USAGE = pa.struct([("prompt_tokens", pa.int64()), ("completion_tokens", pa.int64())])
 
 CAPTURES = pa.schema(
@@ -59,7 +60,10 @@ def table_schema(spec: TableSpec) -> pa.Schema:
         columns = [
             ("sample_id", pa.string()),
             ("captions", pa.list_(pa.string())),
+            ("styles", pa.list_(pa.string())),
+            ("short", pa.string()),
             ("attributes", ATTRIBUTES),
+            ("visible", VISIBLE),
             *judged,
             ("draw", pa.string()),
             ("model", pa.string()),
