@@ -51,7 +51,11 @@ class Thresholds:
         text_words: words of the shortest caption.
         text_words_most: words of the longest caption.
         text_short_tokens: CLIP tokens of the version that is meant to fit CLIP, start and end included.
+        text_refusals: captions that may refuse or talk to whoever asked.
+        text_fragments: captions that may hold code, loops or another script.
+        text_contradictions: regions of which captions may say something else than the attributes.
         text_identities: largest number of people of one split who may share a caption; judged once the table is whole.
+        text_identities_share: the same as a share of the split's people; the larger of the two counts.
     """
 
     rgb_std: float = 1.0
@@ -65,7 +69,11 @@ class Thresholds:
     text_words: float = 1.0
     text_words_most: float = 130.0
     text_short_tokens: float = 77.0
+    text_refusals: float = 0.0
+    text_fragments: float = 0.0
+    text_contradictions: float = 0.0
     text_identities: float = 10.0
+    text_identities_share: float = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,11 @@ class Verdict:
 
 
 DEFAULT = Thresholds()
+PEOPLES_TEXT = Thresholds(
+    text_words_most=math.inf, text_refusals=math.inf, text_fragments=math.inf, text_contradictions=math.inf
+)
+"""For captions that came with a data set: scored like all others, but only an empty one fails, so that the numbers of
+captions stay the published ones."""
 
 
 def judge(
@@ -201,13 +214,6 @@ def _measure_text(text: np.ndarray | Text) -> Scores:
     }
 
 
-_TEXT_REASONS = {
-    "refusals": "refusal or boilerplate",
-    "fragments": "code or no language",
-    "contradictions": "contradicts the attributes",
-}
-
-
 def _check_text(scores: Scores, limits: Thresholds) -> str | None:
     if _below(scores["words"], 1.0):
         return "empty caption"
@@ -217,24 +223,32 @@ def _check_text(scores: Scores, limits: Thresholds) -> str | None:
         return "caption too long"
     if _above(scores["short_tokens"], limits.text_short_tokens):
         return "short version does not fit CLIP"
-    return next((reason for name, reason in _TEXT_REASONS.items() if _above(scores[name], 0.0)), None)
+    if _above(scores["refusals"], limits.text_refusals):
+        return "refusal or boilerplate"
+    if _above(scores["fragments"], limits.text_fragments):
+        return "code or no language"
+    return "contradicts the attributes" if _above(scores["contradictions"], limits.text_contradictions) else None
 
 
 SHARED_CAPTION = "caption shared by too many people"
 
 
-def judge_shared(verdict: str, reason: str | None, identities: float, thresholds: Thresholds = DEFAULT) -> Verdict:
-    """Judge how many people share a row's caption, on top of the verdict that it had before.
+def judge_shared(
+    verdict: str, reason: str | None, sharing: int, people: int, thresholds: Thresholds = DEFAULT
+) -> Verdict:
+    """Judge how many people share a row's caption, on top of the verdict that the row had before.
 
     Args:
         verdict: of the row.
         reason: of the verdict.
-        identities: people of the split who have one of the row's captions, the row's own person included.
+        sharing: people of the split who have one of the row's captions, the row's own person included.
+        people: people of the split.
         thresholds: where the gate closes.
     """
     if reason == SHARED_CAPTION:
         verdict, reason = "pass", None  # found by this gate, on what the table held before
-    if verdict == "pass" and identities > thresholds.text_identities:
+    limit = max(thresholds.text_identities, thresholds.text_identities_share * people)
+    if verdict == "pass" and sharing > limit:
         return Verdict("fail", SHARED_CAPTION)
     return Verdict(verdict, reason)
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reidsynth import rows
+from reidsynth import rows, shared_captions
 from reidsynth.errors import UserError
 from reidsynth.jobs import (
     ROWS_PER_BLOCK,
@@ -80,9 +80,18 @@ def run_step(out: Path, name: str, method: str, parameters: Mapping[str, Any], *
         if spec.name in manifest.tables and any(not job.done(out) for job in jobs):
             others = {key: table for key, table in manifest.tables.items() if key != spec.name}
             write_info(out, manifest.info.model_copy(update={"tables": others}))
+        waiting = shared_captions.drafts(out, jobs) if spec.kind == "text" else jobs
         execute(
-            out, jobs, {spec.name: table_schema(spec)}, _make_block, run=run, label=f"{name} {method}", check=manifest
+            out,
+            waiting,
+            {spec.name: table_schema(spec)},
+            _make_block,
+            run=run,
+            label=f"{name} {method}",
+            check=manifest,
         )
+        if spec.kind == "text":
+            shared_captions.settle(out, jobs, manifest.info.captures, spec)
         table = table_info(out, jobs, spec, made)
         tables = {key: value for key, value in manifest.tables.items() if key != spec.name} | {spec.name: table}
         commit(out, manifest.info.model_copy(update={"tables": tables}))

@@ -125,7 +125,8 @@ def _unmade_row(sample_id: str, spec: TableSpec, verdict: str, reason: str | Non
 def _judged(row: dict[str, Any], spec: TableSpec, made: Made, photo: np.ndarray | None) -> dict[str, Any]:
     value = made.text if spec.kind == "text" else made.image
     assert value is not None  # the callers check; this tells the type checker
-    verdict = gates.judge(spec.modality, value, photo, made.scores)
+    thresholds = gates.PEOPLES_TEXT if spec.kind == "text" and spec.origin == "real" else gates.DEFAULT
+    verdict = gates.judge(spec.modality, value, photo, made.scores, thresholds)
     scores = dict.fromkeys(gates.SCORES[spec.modality]) | dict(verdict.scores)
     return row | {"verdict": verdict.verdict, "reason": verdict.reason, "scores": scores, "draw": made.draw}
 

@@ -1,0 +1,132 @@
+"""The gate that needs the whole table: a caption that many people share tells nobody apart.
+
+A step therefore writes the shards of a text table as drafts. When all are there, `settle` counts who shares what,
+writes the shards with that score and its verdict, and removes the drafts. The outcome follows from the captions alone,
+so that running it again changes no byte, and a run that was killed in the middle of it comes to the same end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reidsynth import gates
+from reidsynth.schema import ROWS_PER_GROUP
+from reidsynth.tables import shard_key, shard_writer, table_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from reidsynth.jobs import Job
+    from reidsynth.manifest import ShardInfo
+    from reidsynth.schema import TableSpec
+
+DRAFTS = ".drafts"
+
+
+def drafts(out: Path, jobs: Sequence[Job]) -> list[Job]:
+    """The unfinished jobs of a text table, to be written as drafts.
+
+    Args:
+        out: the manifest's folder.
+        jobs: one for each shard of the table.
+    """
+    return [
+        replace(job, files={table: _draft(file) for table, file in job.files.items()})
+        for job in jobs
+        if not job.done(out)
+    ]
+
+
+def _draft(file: str) -> str:
+    return f"{DRAFTS}/{file.removesuffix('.parquet')}.draft"
+
+
+def settle(out: Path, jobs: Sequence[Job], captures: Sequence[ShardInfo], spec: TableSpec) -> None:
+    """Judge how many people of its split share each row's captions, and finish the table.
+
+    Args:
+        out: the manifest's folder.
+        jobs: one for each shard of the table; a draft or a finished shard of each is there.
+        captures: shards of the captures, row-aligned with them.
+        spec: the text table.
+    """
+    for split in dict.fromkeys(job.split for job in jobs):
+        chosen = [job for job in jobs if job.split == split]
+        finished = [out / job.files[spec.name] for job in chosen]
+        drafted = [out / _draft(job.files[spec.name]) for job in chosen]
+        given = [
+            file if job.done(out) else draft for job, file, draft in zip(chosen, finished, drafted, strict=True)
+        ]
+        capture_files = [out / shard.file for shard in captures if shard.split == split]
+        pids = [pq.read_table(file, columns=["pid"], partitioning=None)["pid"].to_numpy() for file in capture_files]
+        hashes = [_hashes(file) for file in given]
+        shared = _Shared(hashes, pids)
+        for source, file, rows in zip(given, finished, hashes, strict=True):
+            _settle_shard(source, file, [shared.most(captions) for captions in rows], shared.people, spec)
+    shutil.rmtree(out / DRAFTS / spec.name, ignore_errors=True)
+    if (out / DRAFTS).is_dir() and not any((out / DRAFTS).iterdir()):
+        (out / DRAFTS).rmdir()
+
+
+def _hashes(file: Path) -> list[list[int]]:
+    """64-bit hashes of every row's captions; eight bytes each keep millions of captions in memory."""
+    told = pq.read_table(file, columns=["captions"], partitioning=None)["captions"].to_pylist()
+    return [[_hash(caption) for caption in captions or ()] for captions in told]
+
+
+def _hash(caption: str) -> int:
+    plain = " ".join(caption.lower().split()).encode()
+    return int.from_bytes(hashlib.blake2b(plain, digest_size=8).digest(), "little", signed=True)
+
+
+class _Shared:
+    """People for each caption that more than one person has."""
+
+    def __init__(self, hashes: Sequence[Sequence[Sequence[int]]], pids: Sequence[np.ndarray]) -> None:
+        keys, people = [], []
+        for rows, persons in zip(hashes, pids, strict=True):
+            for captions, pid in zip(rows, persons, strict=True):
+                keys.extend(captions)
+                people.extend([int(pid)] * len(captions))
+        self.people = len(np.unique(np.concatenate(pids))) if pids else 0
+        pairs = np.unique(np.array([keys, people], dtype=np.int64), axis=1)
+        found, counts = np.unique(pairs[0], return_counts=True)
+        many = counts > 1
+        self._counts = dict(zip(found[many].tolist(), counts[many].tolist(), strict=True))
+
+    def most(self, captions: Sequence[int]) -> int | None:
+        """The largest number of people who have one of the captions; None where there is none."""
+        return max((self._counts.get(caption, 1) for caption in captions), default=None)
+
+
+def _settle_shard(source: Path, file: Path, sharing: Sequence[int | None], people: int, spec: TableSpec) -> None:
+    key = shard_key(source)
+    assert key is not None, "shards are settled once they are all there"
+    table = pq.read_table(source, partitioning=None)
+    before = table.select(["verdict", "reason", "scores"]).to_pylist()
+    after = [_settled(row, count, people) for row, count in zip(before, sharing, strict=True)]
+    if source == file and after == before:
+        return
+    schema = table_schema(spec)
+    for name in ("verdict", "reason", "scores"):
+        values = pa.array([row[name] for row in after], schema.field(name).type)
+        table = table.set_column(table.schema.get_field_index(name), name, values)
+    with shard_writer(file, schema, key=key) as write:
+        for batch in table.combine_chunks().to_batches(max_chunksize=4 * ROWS_PER_GROUP):
+            write(batch)
+
+
+def _settled(row: dict[str, Any], sharing: int | None, people: int) -> dict[str, Any]:
+    if sharing is None:
+        return row
+    verdict = gates.judge_shared(row["verdict"], row["reason"], sharing, people)
+    scores = row["scores"] | {"identities": float(sharing)}
+    return {"verdict": verdict.verdict, "reason": verdict.reason, "scores": scores}
