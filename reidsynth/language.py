@@ -105,8 +105,25 @@ _LOWER_KINDS = {
     "shorts": "shorts",
     "skirt": "skirt",
 }
-_STOPS = {"a", "an", "the", "his", "her", "their", "with", "in", "on", "of", "over", "under", "has", "is", "wears", "no"}
-_STOPS |= {"wears", "wearing", "carrying", "carries", "holding", "dressed", ",", ".", ";", ":"}
+_STOPS = {
+    "a",
+    "an",
+    "the",
+    "his",
+    "her",
+    "their",
+    "with",
+    "in",
+    "on",
+    "of",
+    "over",
+    "under",
+    "has",
+    "is",
+    "wears",
+    "no",
+}
+_STOPS |= {"no", "wears", "wearing", "carrying", "carries", "holding", "dressed", ",", ".", ";", ":"}
 _DENIALS = {"no", "without", "not", "nor"}
 
 
@@ -182,7 +199,7 @@ def _nouns(words: Sequence[str]) -> list[tuple[int, str]]:
     """Position and noun; of a compound ("dress shoes") the last one."""
     return [
         (at, word)
-        for at, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True))
+        for at, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=False))
         if word in _REGION and following not in _REGION and not (word == "top" and following == "of")
     ]
 

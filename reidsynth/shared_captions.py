@@ -62,9 +62,7 @@ def settle(out: Path, jobs: Sequence[Job], captures: Sequence[ShardInfo], spec: 
         chosen = [job for job in jobs if job.split == split]
         finished = [out / job.files[spec.name] for job in chosen]
         drafted = [out / _draft(job.files[spec.name]) for job in chosen]
-        given = [
-            file if job.done(out) else draft for job, file, draft in zip(chosen, finished, drafted, strict=True)
-        ]
+        given = [file if job.done(out) else draft for job, file, draft in zip(chosen, finished, drafted, strict=True)]
         capture_files = [out / shard.file for shard in captures if shard.split == split]
         pids = [pq.read_table(file, columns=["pid"], partitioning=None)["pid"].to_numpy() for file in capture_files]
         hashes = [_hashes(file) for file in given]
@@ -91,7 +89,8 @@ class _Shared:
     """People for each caption that more than one person has."""
 
     def __init__(self, hashes: Sequence[Sequence[Sequence[int]]], pids: Sequence[np.ndarray]) -> None:
-        keys, people = [], []
+        keys: list[int] = []
+        people: list[int] = []
         for rows, persons in zip(hashes, pids, strict=True):
             for captions, pid in zip(rows, persons, strict=True):
                 keys.extend(captions)

@@ -103,3 +103,22 @@ class Outline(Inverse):
             else Made(image=sample.images["ir-inverse"][..., 0], draw=",".join(sorted(sample.texts)))
             for sample in samples
         ]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Same(Inverse):
+    """Writes the same sentence for everybody below a person number; the others have their own."""
+
+    below: int = 40
+    name: ClassVar[str] = "caption"
+    method: ClassVar[str] = "same"
+
+    def output(self) -> TableSpec:
+        return TableSpec("text-same", "text", "synthetic")
+
+    def parameters(self) -> dict[str, int]:
+        return {"below": self.below}
+
+    def process(self, samples: list[Sample]) -> list[Made]:
+        pids = [sample.capture["pid"] for sample in samples]
+        return [Made(text=Text((f"A person, number {0 if pid < self.below else pid}.",))) for pid in pids]

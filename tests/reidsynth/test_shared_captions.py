@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import shutil
 
-import drawn_source
 import pytest
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
 
 from reidsynth import shared_captions
 from reidsynth.ingest import ingest
 from reidsynth.pipeline import run_step
-from reidsynth.schema import Made, Sample, TableSpec, Text
 from reidsynth.steps import STEPS
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Same(drawn_source.Inverse):
-    """The same sentence for everybody below a person number; the others have their own."""
-
-    below: int = 40
-    name: ClassVar[str] = "caption"
-    method: ClassVar[str] = "same"
-
-    def output(self) -> TableSpec:
-        return TableSpec("text-same", "text", "synthetic")
-
-    def parameters(self):
-        return {"below": self.below, "offset": 0}
-
-    def process(self, samples: list[Sample]) -> list[Made]:
-        pids = [sample.capture["pid"] for sample in samples]
-        return [Made(text=Text((f"A person, number {0 if pid < self.below else pid}.",))) for pid in pids]
 
 
 @pytest.fixture
 def manifest(tmp_path, run, noise, monkeypatch):
-    monkeypatch.setitem(STEPS, "caption", {**STEPS["caption"], "same": f"{__name__}:Same"})
-    monkeypatch.setattr("reidsynth.registry.locate", lambda target, found=None: _located(target))
+    monkeypatch.setitem(STEPS, "caption", {**STEPS["caption"], "same": "drawn_source:Same"})
     return ingest(tmp_path / "m", "noise", {"rows": 60}, run=run)
-
-
-def _located(target):
-    module, _, name = target.partition(":")
-    if module == __name__:
-        return Same
-    import importlib
-
-    return getattr(importlib.import_module(module), name)
 
 
 def rows(manifest, split="train"):
@@ -72,19 +39,22 @@ def test_a_caption_of_a_few_people_passes(manifest, run):
     assert max(row["scores"]["identities"] for row in rows(made)) == 10.0
 
 
-def test_killed_between_drafts_and_the_gate_nothing_changes(manifest, run, monkeypatch):
-    made = run_step(manifest.path, "caption", "same", {"below": 20}, run=run)
-    files = sorted((made.path / "text-same").glob("*.parquet"))
-    expected = [file.read_bytes() for file in files]
-    files[0].unlink()
+def test_killed_between_drafts_and_the_gate_nothing_changes(manifest, run, monkeypatch, tmp_path):
+    shutil.copytree(manifest.path, tmp_path / "undisturbed")
+    expected = run_step(tmp_path / "undisturbed", "caption", "same", {"below": 20}, run=run)
+    judged = []
 
     def killed(*arguments):
-        raise KeyboardInterrupt
+        if judged:
+            raise KeyboardInterrupt
+        judged.append(settle_shard(*arguments))
 
+    settle_shard = shared_captions._settle_shard
     with monkeypatch.context() as patched:
         patched.setattr(shared_captions, "_settle_shard", killed)
         with pytest.raises(KeyboardInterrupt):
             run_step(manifest.path, "caption", "same", {"below": 20}, run=run)
-    assert not files[0].exists()  # a shard is there once it is judged
-    run_step(manifest.path, "caption", "same", {"below": 20}, run=run)
-    assert [file.read_bytes() for file in files] == expected
+    assert len(list((manifest.path / "text-same").glob("*.parquet"))) == 1  # a shard is there once it is judged
+    made = run_step(manifest.path, "caption", "same", {"below": 20}, run=run)
+    assert made.checksum == expected.checksum
+    assert not (made.path / shared_captions.DRAFTS).exists()
