@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 from reidtrain.batch import IMAGE_MODALITIES, MODALITIES
 from reidtrain.errors import UserError
 from reidtrain.items import Item, collate
+from reidtrain.lineage import source_images
 from reidtrain.sampler import Draw, IdentityIndex
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ DEFAULT_TABLES: Mapping[str, tuple[str, ...]] = {
     "text": ("text", "text-template"),
 }
 
-_CAPTURE_COLUMNS = ("sample_id", "dataset", "pid", "camid", "role", "derived_from")
+_CAPTURE_COLUMNS = ("sample_id", "dataset", "pid", "camid", "role", "modality", "source_path", "derived_from")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ class ReIDDataset(Dataset[Item]):
         seed: of the augmentation.
 
     Attributes:
-        sample_ids, roles, datasets: (N,) strings.
+        sample_ids, roles, datasets, source_paths: (N,) strings.
+        captured: (N,) modality that the camera or the artist gave.
         pids, camids: (N,) int64; camid -1 where there is none.
         labels: (N,) int64, contiguous from 0.
         image_ids: (N,) int64; rows that come from one photograph share it.
@@ -149,13 +151,15 @@ class ReIDDataset(Dataset[Item]):
         self.sample_ids = np.asarray(columns["sample_id"], dtype=np.str_)
         self.datasets = np.asarray(columns["dataset"], dtype=np.str_)
         self.roles = np.asarray(columns["role"], dtype=np.str_)
+        self.captured = np.asarray(columns["modality"], dtype=np.str_)
+        self.source_paths = np.asarray(columns["source_path"], dtype=np.str_)
         self.pids = np.asarray(columns["pid"], dtype=np.int64)
         self.camids = np.asarray([-1 if camid is None else camid for camid in columns["camid"]], dtype=np.int64)
         _, codes = np.unique(self.datasets, return_inverse=True)
         identities = np.stack([codes, self.pids], axis=1)
         _, labels = np.unique(identities, axis=0, return_inverse=True)
         self.labels = labels.reshape(-1).astype(np.int64)
-        self.image_ids = _source_images(columns["sample_id"], columns["derived_from"])
+        self.image_ids = source_images(columns["sample_id"], columns["derived_from"])
 
     def _read_tables(self, tables: Mapping[str, Sequence[str]], *, accept_failed: bool) -> None:
         rows = len(self)
@@ -382,17 +386,3 @@ def _check_split(manifests: Sequence[Manifest], paths: Sequence[Path], split: st
             raise UserError(
                 f"the manifest {path} has no split {split!r}: it has {', '.join(manifest.splits)}; choose one of them"
             )
-
-
-def _source_images(sample_ids: Sequence[str], derived_from: Sequence[str | None]) -> np.ndarray:
-    """Number the photographs that rows come from, following chains of derivation to their start."""
-    parents = {sample: parent for sample, parent in zip(sample_ids, derived_from, strict=True) if parent}
-    numbers: dict[str, int] = {}
-    out = np.empty(len(sample_ids), dtype=np.int64)
-    for row, sample in enumerate(sample_ids):
-        seen = {sample}
-        while (parent := parents.get(sample)) and parent not in seen:
-            seen.add(parent)
-            sample = parent
-        out[row] = numbers.setdefault(sample, len(numbers))
-    return out

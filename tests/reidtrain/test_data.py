@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from reidtrain.data import DEFAULT_TABLES, ONLINE_CA, ReIDDataset, _source_images, collate, decode, open_manifest
+from reidtrain.data import DEFAULT_TABLES, ONLINE_CA, ReIDDataset, collate, decode, open_manifest
+from reidtrain.lineage import source_images
 from reidtrain.errors import UserError
 from reidtrain.sampler import Draw, TupleSampler
 from reidtrain.transforms import Augment, ImageTransform
@@ -162,9 +163,9 @@ def test_it_can_be_sent_to_another_process(people):
     assert torch.equal(copy.load(7).images["rgb"], data.load(7).images["rgb"])
 
 
-def test_source_images_follow_chains_to_their_start():
-    assert _source_images(["a", "b", "c", "d"], [None, "a", "b", "elsewhere"]).tolist() == [0, 0, 0, 1]
-    assert _source_images(["a", "b"], ["b", "a"]).tolist() == [0, 1]  # a loop must not hang
+def testsource_images_follow_chains_to_their_start():
+    assert source_images(["a", "b", "c", "d"], [None, "a", "b", "elsewhere"]).tolist() == [0, 0, 0, 1]
+    assert source_images(["a", "b"], ["b", "a"]).tolist() == [0, 1]  # a loop must not hang
 
 
 def test_the_checksum_is_of_the_tables_in_use(people):

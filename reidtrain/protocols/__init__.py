@@ -1,0 +1,235 @@
+"""Who asks, who answers, what is left out: the evaluation protocols, as data.
+
+A protocol is a list of settings; a setting is one row of a result table. `plan` turns it into row numbers of a data
+set, and `reidtrain.evaluate` ranks them. A new protocol is one entry of `PROTOCOLS`; one that bears the name that a
+source writes into the captures' `dataset` column is taken for that data set without asking.
+
+What holds for all of them: a mode with text asks once per caption, any other once per image; a row takes part when it
+has the modalities of its side; the roles of the captures say who is query and who is gallery, and the rows of a
+training or validation split are both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from reidtrain.batch import SEVEN_MODES, QueryMode, parse_mode
+from reidtrain.errors import UserError
+from reidtrain.protocols.infrared import OnePerCamera
+from reidtrain.protocols.planning import PHOTOGRAPHS, missing, plan
+from reidtrain.protocols.query_sets import MODALITIES, QuerySet, set_names
+from reidtrain.protocols.settings import (
+    GALLERY_ROLES,
+    NO_CAPTION,
+    QUERY_ROLES,
+    Benchmark,
+    ByRole,
+    Part,
+    Rows,
+    Setting,
+    Sides,
+    Task,
+    Unit,
+)
+from reidtrain.protocols.sketches import STYLES, PkuSplit, Styles
+
+__all__ = [
+    "GALLERY_ROLES",
+    "NO_CAPTION",
+    "PHOTOGRAPHS",
+    "PROTOCOLS",
+    "QUERY_ROLES",
+    "Benchmark",
+    "Part",
+    "Rows",
+    "Setting",
+    "Sides",
+    "Task",
+    "Unit",
+    "choose_protocol",
+    "choose_settings",
+    "missing",
+    "plan",
+]
+
+_SEVEN = tuple(Setting(mode) for mode in SEVEN_MODES)
+_TEXT, _SKETCH, _INFRARED, _BOTH = (parse_mode(text) for text in ("T", "S", "I", "T+S"))
+_BACK = parse_mode("R->I")
+_TRIALS = 10
+_SEARCHES = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
+
+
+def _cameras(name: str, about: str) -> Benchmark:
+    """Photographs ask photographs of other cameras: Market-1501 and its like."""
+    return Benchmark(name, about, (Setting(PHOTOGRAPHS, exclude="same-camera"), *_SEVEN))
+
+
+def _captions(name: str, about: str) -> Benchmark:
+    """Captions ask all test images; with sketches and infrared also the rows of Tri- and CIRS-PEDES."""
+    modes = (Setting(mode, exclude="source-image") for mode in SEVEN_MODES[1:])
+    plain = Setting(_TEXT, exclude="none")
+    removed = Setting(_TEXT, name="T->R, source removed", exclude="source-image")
+    return Benchmark(
+        name, about, (plain, removed, *modes, Setting(PHOTOGRAPHS)), other=Setting(_TEXT, exclude="source-image")
+    )
+
+
+def _tri(name: str) -> Benchmark:
+    """The four rows that UNIReID prints."""
+    return Benchmark(
+        name,
+        "as UNIReID prints it: captions against all test images, then captions, sketches and both, source removed",
+        (
+            Setting(_TEXT, exclude="none"),
+            Setting(_TEXT, name="T->R, source removed", exclude="source-image"),
+            Setting(_SKETCH, exclude="source-image"),
+            Setting(_BOTH, exclude="source-image"),
+        ),
+        other=Setting(_BOTH, exclude="source-image"),
+    )
+
+
+def _drawn(mode: QueryMode, select: OnePerCamera, exclude: str, name: str = "") -> Setting:
+    rule = "sysu" if exclude == "sysu" else "same-camera"
+    return Setting(mode, name=name, exclude=rule, unique_identities=True, select=select, trials=_TRIALS)
+
+
+def _sysu(name: str, draw: str, about: str) -> Benchmark:
+    rule = "official" if draw == "official" else "agw"
+    infrared = [
+        _drawn(
+            _INFRARED,
+            OnePerCamera(cameras, shots=shots, draw=rule),
+            "sysu",
+            f"I->R, {search}{', multi-shot' if shots > 1 else ''}",
+        )
+        for search, cameras in _SEARCHES.items()
+        for shots in (1, 10)
+    ]
+    others = [
+        _drawn(mode, OnePerCamera(cameras, draw=rule), "sysu", f"{mode.name}, {search}")
+        for search, cameras in _SEARCHES.items()
+        for mode in SEVEN_MODES
+        if mode != _INFRARED
+    ]
+    other = _drawn(_INFRARED, OnePerCamera(_SEARCHES["all"], draw=rule), "sysu")
+    return Benchmark(name, about, (*infrared, *others), other=other, ranks=(1, 10, 20))
+
+
+def _llcm(name: str, about: str, *, released: bool) -> Benchmark:
+    there = _drawn(_INFRARED, OnePerCamera(), "same-camera")
+    back = (
+        _drawn(_INFRARED, OnePerCamera(drawn="query"), "same-camera", "I->R, released as R->I")
+        if released
+        else _drawn(_BACK, OnePerCamera(), "same-camera")
+    )
+    return Benchmark(name, about, (there, back), other=there, ranks=(1, 10, 20))
+
+
+def _regdb() -> Benchmark:
+    select = ByRole(by_capture=True)
+    both = tuple(Setting(mode, exclude="none", select=select) for mode in (parse_mode("R->I"), _INFRARED))
+    about = "visible and thermal test images ask each other; ten splits with a model each, so one run is one split"
+    return Benchmark("regdb", about, both, other=both[0], ranks=(1, 10, 20))
+
+
+def _pku() -> Benchmark:
+    modes = (_TEXT, _SKETCH, _BOTH)
+    settings = tuple(Setting(mode, exclude="none", select=PkuSplit(), trials=_TRIALS) for mode in modes)
+    about = "mean of ten stratified splits, 50 people each; our own published lists"
+    return Benchmark("pku-sketch", about, settings, other=Setting(_BOTH, select=PkuSplit(), trials=_TRIALS))
+
+
+def _mask1k() -> Benchmark:
+    every = Setting(_SKETCH, exclude="none", select=Styles())
+    styles = tuple(replace(every, name=f"S->R, style {style}", select=Styles(style)) for style in STYLES)
+    together = replace(every, name="S->R, multi-query", select=Styles(together=True))
+    about = "sketches of six artists: all, by style, and all of a person as one query"
+    return Benchmark("mask1k", about, (every, *styles, together), other=every, ranks=(1, 5, 10, 20))
+
+
+def _orbench() -> Benchmark:
+    settings = []
+    for name in set_names():
+        given = {MODALITIES[kind] for kind in name.split("+")}
+        mode = QueryMode(tuple(modality for modality in ("text", "sketch", "ir") if modality in given))
+        settings.append(Setting(mode, name=name, exclude="none", select=QuerySet(name)))
+    return Benchmark("orbench", "32 listed query sets of near infrared, colour pencil, sketch, text", tuple(settings))
+
+
+_ALL = (
+    Benchmark("generic", "seven query modes and photographs, on any manifest", (*_SEVEN, Setting(PHOTOGRAPHS))),
+    _cameras("market1501", "photographs, same camera excluded, distractors kept; other modes where there are any"),
+    _cameras("msmt17", "photographs, same camera excluded; versions 1 and 2 must not be mixed"),
+    _cameras("cuhk03-np", "photographs, same camera excluded; the 767/700 protocol, detected or labelled boxes"),
+    _captions("cuhk-pedes", "captions against all test images; with sketches and infrared, source image removed"),
+    _captions("icfg-pedes", "captions against all test images; with sketches and infrared, source image removed"),
+    _captions("rstpreid", "captions against all test images; with sketches and infrared, source image removed"),
+    _tri("tri-cuhk-pedes"),
+    _tri("tri-icfg-pedes"),
+    _tri("tri-rstpreid"),
+    _sysu("sysu-mm01", "agw", "infrared asks ten drawn galleries (seeded as AGW does), all-search and indoor-search"),
+    _sysu("sysu-mm01-official", "official", "infrared asks the owners' ten permuted galleries, all and indoor"),
+    _llcm("llcm", "both directions as the paper describes them, ten drawn galleries", released=False),
+    _llcm("llcm-released-code", "both directions as the released script evaluates them", released=True),
+    _regdb(),
+    _pku(),
+    _mask1k(),
+    _orbench(),
+)
+PROTOCOLS: dict[str, Benchmark] = {protocol.name: protocol for protocol in _ALL}
+
+
+def choose_protocol(datasets: Sequence[str], name: str | None = None) -> Benchmark:
+    """Choose a protocol by its name, or by the data sets that a manifest holds.
+
+    Args:
+        datasets: values of the captures' `dataset` column.
+        name: of the protocol; None chooses the one named as the only data set, else `generic`.
+
+    Returns:
+        The protocol.
+
+    Raises:
+        UserError: for an unknown name.
+
+    Example:
+        >>> choose_protocol(["my-crops"]).name
+        'generic'
+    """
+    if name is None:
+        found = set(datasets)
+        return PROTOCOLS[found.pop()] if len(found) == 1 and found <= PROTOCOLS.keys() else PROTOCOLS["generic"]
+    if name not in PROTOCOLS:
+        raise UserError(f"protocol {name!r} is unknown: choose one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def choose_settings(protocol: Benchmark, modes: Sequence[str] | None) -> tuple[Setting, ...]:
+    """Choose settings of a protocol by their name or query mode.
+
+    Args:
+        protocol: whose settings come first; a mode that it does not know becomes a setting of its own.
+        modes: names of settings, or query modes such as `T+S->R`, which stand for all settings of that mode unless one
+            bears that name; None means all settings of the protocol.
+
+    Returns:
+        The settings, in the order asked for.
+
+    Raises:
+        UserError: for something that is neither.
+    """
+    if modes is None:
+        return protocol.settings
+    by_name = {setting.name: setting for setting in protocol.settings}
+    chosen: dict[str, Setting] = {}
+    for text in modes:
+        if text not in by_name:
+            mode = parse_mode(text)
+            same = [by_name[mode.name]] if mode.name in by_name else [s for s in protocol.settings if s.mode == mode]
+            new = replace(protocol.other, mode=mode, name="") if protocol.other else Setting(mode)
+            chosen |= {setting.name: setting for setting in same or [new]}
+        else:
+            chosen[text] = by_name[text]
+    return tuple(chosen.values())
