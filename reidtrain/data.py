@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -340,6 +341,16 @@ class ReIDDataset(Dataset[Item]):
         if key not in self._readers:
             self._readers[key] = self._manifests[source.manifest].table(source.table, self.split)
         return self._readers[key]
+
+    @cached_property
+    def lists(self) -> dict[str, dict[str, Any]]:
+        """Lists that the manifests keep for evaluation: data set -> name -> JSON value."""
+        found: dict[str, dict[str, Any]] = {}
+        with _as_our_error():
+            for manifest in self._manifests:
+                for name in sorted(set(self.datasets.tolist())):
+                    found.setdefault(name, {}).update(manifest.protocol(name))
+        return found
 
     def index(self) -> IdentityIndex:
         """What a sampler needs to know."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from reidtrain.batch import parse_mode
 from reidtrain.data import ONLINE_CA, ReIDDataset, open_manifest
 from reidtrain.errors import UserError
 from reidtrain.features import Encoder, Features, FrozenEncoder
-from reidtrain.metrics import Ranking, rank_features
+from reidtrain.metrics import SYSU_HIDDEN_CAMERA, SYSU_QUERY_CAMERA, Ranking, rank, rank_features
+from reidtrain.overlap import datasets_of
 from reidtrain.protocols import (
     Setting,
     Task,
@@ -23,7 +25,8 @@ from reidtrain.protocols import (
     missing,
     plan,
 )
-from reidtrain.report import ModeResult, Result
+from reidtrain.reranking import Rerank, reranked
+from reidtrain.results import ModeResult, QueryRows, Result
 from reidtrain.transforms import ImageTransform
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ def evaluate_run(
     modes: Sequence[str] | None = None,
     frozen: bool = False,
     device: str | torch.device | None = None,
+    protocol: str | None = None,
+    rerank: Rerank | None = None,
 ) -> Result:
     """Evaluate a run's best checkpoint on a manifest.
 
@@ -51,6 +56,8 @@ def evaluate_run(
         modes: query modes or names of settings; None means all that the manifest has the modalities for.
         frozen: evaluate the run's frozen encoder instead of the model, see `FrozenEncoder`.
         device: where the model runs; None takes a GPU where there is one.
+        protocol: name of a protocol; None chooses by the manifest's data set.
+        rerank: constants of k-reciprocal re-ranking, None for none.
 
     Returns:
         The result.
@@ -62,7 +69,8 @@ def evaluate_run(
     from reidtrain.checkpoint import load_run
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return evaluate_loaded(load_run(run, device), manifest, split=split, modes=modes, frozen=frozen)
+    loaded = load_run(run, device)
+    return evaluate_loaded(loaded, manifest, split=split, modes=modes, frozen=frozen, protocol=protocol, rerank=rerank)
 
 
 def evaluate_loaded(
@@ -73,6 +81,7 @@ def evaluate_loaded(
     modes: Sequence[str] | None = None,
     frozen: bool = False,
     protocol: str | None = None,
+    rerank: Rerank | None = None,
 ) -> Result:
     """Evaluate a loaded model; see `evaluate_run`.
 
@@ -83,6 +92,7 @@ def evaluate_loaded(
         modes: query modes or names of settings, None for all possible ones.
         frozen: evaluate the frozen encoder instead.
         protocol: name of a protocol; None chooses by the manifest's data set.
+        rerank: constants of k-reciprocal re-ranking, None for none.
 
     Returns:
         The result.
@@ -101,6 +111,7 @@ def evaluate_loaded(
         settings,
         device=next(loaded.backbone.parameters()).device,
         workers=loaded.config.data.workers,
+        rerank=rerank,
     )
     if unmatched and (modes or not found):
         raise UserError(
@@ -122,7 +133,34 @@ def evaluate_loaded(
         modes=found,
         left_out={**left_out, **dict.fromkeys(unmatched, "no query has a match left in the gallery")},
         seconds=time.perf_counter() - started,
+        ranks=benchmark.ranks,
+        rerank=None if rerank is None else str(rerank),
+        image_size=tuple(loaded.backbone.image_size),
+        trained_on=() if frozen else _trained_on(loaded),
+        made_by={name: _makers(manifest, list(tables)) for name, tables in dataset.describe().items()},
     )
+
+
+def _trained_on(loaded: LoadedRun) -> tuple[str, ...]:
+    """Data sets that the run was trained on, as far as its manifests are still there; empty where none is."""
+    found: set[str] = set()
+    for path in loaded.config.data.manifests:
+        try:
+            found |= datasets_of(path, loaded.config.data.split)
+        except UserError:
+            return ()
+    return tuple(sorted(found))
+
+
+def _makers(manifest: str | Path, tables: Sequence[str]) -> str:
+    """What made the tables of a modality: `real`, or step and method."""
+    there = open_manifest(manifest).tables
+    steps = {name: there[name].step if name in there else None for name in tables}
+    told = [
+        f"{step.name} {step.method}" if step else ("online" if name == ONLINE_CA else str(there[name].origin))
+        for name, step in steps.items()
+    ]
+    return " and ".join(dict.fromkeys(told))
 
 
 def _selected_on(loaded: LoadedRun) -> str | None:
@@ -198,6 +236,7 @@ def evaluate_settings(
     *,
     device: torch.device | str = "cpu",
     workers: int = 0,
+    rerank: Rerank | None = None,
 ) -> tuple[dict[str, ModeResult], list[str]]:
     """Evaluate settings with any encoder.
 
@@ -207,6 +246,7 @@ def evaluate_settings(
         settings: each possible on it.
         device: where batches go.
         workers: processes that load.
+        rerank: constants of k-reciprocal re-ranking, None for none.
 
     Returns:
         Setting's name -> result, and the names of those in which no query has a match.
@@ -221,55 +261,63 @@ def evaluate_settings(
     unmatched: list[str] = []
     for name, trials in tasks.items():
         started = time.perf_counter()
-        rankings = [_rank(task, features, dataset.labels) for task in trials]
+        rankings = [_rank(task, features, dataset.labels, rerank) for task in trials]
         kept = [ranking for ranking in rankings if ranking is not None]
         if len(kept) < len(rankings):
             unmatched.append(name)
         else:
-            found[name] = _mode_result(trials, kept, time.perf_counter() - started)
+            found[name] = _mode_result(trials, kept, dataset, time.perf_counter() - started)
     return found, unmatched
 
 
-def _rank(task: Task, features: Features, labels: np.ndarray) -> Ranking | None:
+def _rank(task: Task, features: Features, labels: np.ndarray, rerank: Rerank | None) -> Ranking | None:
     query, gallery = labels[task.query_rows], labels[task.gallery_rows]
     if not _any_match(task, query, gallery):
         return None
-    mode = task.setting.mode
-    return rank_features(
-        features.of(mode.query, task.query_rows, task.captions),
-        features.of(mode.gallery, task.gallery_rows),
-        torch.from_numpy(query),
-        torch.from_numpy(gallery),
-        query_keys=None if task.query_keys is None else torch.from_numpy(task.query_keys),
-        gallery_keys=None if task.gallery_keys is None else torch.from_numpy(task.gallery_keys),
-        exclude=task.exclude,
-        unique_identities=task.setting.unique_identities,
-        max_rank=MAX_RANK,
-    )
+    asking, answering = features.queries(task), features.of(task.setting.mode.gallery, task.gallery_rows)
+    rules: dict[str, Any] = {
+        "query_keys": None if task.query_keys is None else torch.from_numpy(task.query_keys),
+        "gallery_keys": None if task.gallery_keys is None else torch.from_numpy(task.gallery_keys),
+        "exclude": task.exclude,
+        "unique_identities": task.setting.unique_identities,
+        "max_rank": MAX_RANK,
+    }
+    pids = torch.from_numpy(query), torch.from_numpy(gallery)
+    if rerank is not None:
+        return rank(reranked(asking, answering, rerank), *pids, **rules)
+    return rank_features(asking, answering, *pids, **rules)
 
 
 def _any_match(task: Task, query: np.ndarray, gallery: np.ndarray) -> bool:
-    """Whether some query keeps a relevant item: an identity with another key than the query's own."""
+    """Whether some query keeps a relevant item."""
     if task.query_keys is None or task.gallery_keys is None:
         return bool(np.isin(query, gallery).any())
-    if task.exclude == "sysu":  # its rule looks at cameras only; `rank_features` raises where nothing is left
-        return True
     keys: dict[int, set[int]] = {}
     for label, key in zip(gallery.tolist(), task.gallery_keys.tolist(), strict=True):
         keys.setdefault(label, set()).add(key)
-    pairs = zip(query.tolist(), task.query_keys.tolist(), strict=True)
-    return any(keys.get(label, set()) - {key} for label, key in pairs)
+    for label, key in zip(query.tolist(), task.query_keys.tolist(), strict=True):
+        hidden = {SYSU_HIDDEN_CAMERA} if key == SYSU_QUERY_CAMERA else set()
+        if keys.get(label, set()) - (hidden if task.exclude == "sysu" else {key}):
+            return True
+    return False
 
 
-def _mode_result(tasks: Sequence[Task], rankings: Sequence[Ranking], seconds: float) -> ModeResult:
+def _mode_result(
+    tasks: Sequence[Task], rankings: Sequence[Ranking], dataset: ReIDDataset, seconds: float
+) -> ModeResult:
     """Average the trials; counts are those of the first one."""
     first, task = rankings[0], tasks[0]
     cmc = torch.stack([ranking.cmc for ranking in rankings]).mean(0)
     count = len(rankings)
+    values = {
+        "R1": [float(ranking.cmc[0]) for ranking in rankings],
+        "mAP": [ranking.mAP for ranking in rankings],
+        "mINP": [ranking.mINP for ranking in rankings],
+    }
     return ModeResult(
         cmc=tuple(cmc.tolist()),
-        mAP=sum(ranking.mAP for ranking in rankings) / count,
-        mINP=sum(ranking.mINP for ranking in rankings) / count,
+        mAP=sum(values["mAP"]) / count,
+        mINP=sum(values["mINP"]) / count,
         chance=sum(ranking.chance for ranking in rankings) / count,
         queries=len(task.query_rows),
         valid=first.valid_queries,
@@ -280,4 +328,21 @@ def _mode_result(tasks: Sequence[Task], rankings: Sequence[Ranking], seconds: fl
         unique_identities=task.setting.unique_identities,
         trials=count,
         seconds=seconds,
+        spread={name: statistics.stdev(found) for name, found in values.items()} if count > 1 else {},
+        per_query=tuple(
+            _query_rows(number, task, ranking, dataset)
+            for number, (task, ranking) in enumerate(zip(tasks, rankings, strict=True))
+        ),
+    )
+
+
+def _query_rows(trial: int, task: Task, ranking: Ranking, dataset: ReIDDataset) -> QueryRows:
+    rows = task.query_rows
+    return QueryRows(
+        trial=trial,
+        sample_ids=dataset.sample_ids[rows],
+        captions=task.captions,
+        pids=dataset.pids[rows],
+        camids=dataset.camids[rows],
+        ranking=ranking,
     )

@@ -7,7 +7,7 @@ its tower once, whatever the number of sets and captions that it is part of.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
@@ -20,14 +20,14 @@ from torch.utils.data import DataLoader
 from reidtrain.batch import Batch
 from reidtrain.data import ReIDDataset, collate
 from reidtrain.errors import UserError
-from reidtrain.protocols import NO_CAPTION, Task
+from reidtrain.protocols import NO_CAPTION, Part, Task, Unit
 
 if TYPE_CHECKING:
     from reidtrain.backbones import DualEncoder
     from reidtrain.items import Item
 
 Modalities = tuple[str, ...]
-Unit = tuple[int, int]  # row, caption
+Place = tuple[int, int]  # row, caption
 
 BATCH = 128
 
@@ -99,22 +99,86 @@ class Features:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        self._numbers: dict[Modalities, dict[Unit, int]] = {}
+        self._numbers: dict[Modalities, dict[Place, int]] = {}
         self._blocks: dict[Modalities, list[Tensor]] = {}
+        self._composed: dict[Unit, Tensor] = {}
+        self._parts: dict[Part, Tensor] = {}
 
     def compute(self, tasks: Sequence[Task]) -> None:
         """Compute what tasks need and is not there yet; errors as `compute_units`."""
-        wanted: dict[Unit, set[Modalities]] = {}
+        wanted: dict[Place, set[Modalities]] = {}
         for task in tasks:
             mode = task.setting.mode
-            for unit in zip(task.query_rows.tolist(), task.captions.tolist(), strict=True):
-                wanted.setdefault(unit, set()).add(mode.query)
+            if task.units is None:
+                for unit in zip(task.query_rows.tolist(), task.captions.tolist(), strict=True):
+                    wanted.setdefault(unit, set()).add(mode.query)
             for row in task.gallery_rows.tolist():
                 wanted.setdefault((row, NO_CAPTION), set()).add(mode.gallery)
         self.compute_units(wanted)
+        self.compute_composed({unit for task in tasks for units in task.units or () for unit in units})
+
+    def queries(self, task: Task) -> Tensor:
+        """Features of a task's queries.
+
+        A query of several units is the sum of their normalised features.
+
+        Returns:
+            (Q, D) float32 on the CPU, not normalised.
+        """
+        if task.units is None:
+            return self.of(task.setting.mode.query, task.query_rows, task.captions)
+        return torch.stack([self._joined(units) for units in task.units])
+
+    def _joined(self, units: Sequence[Unit]) -> Tensor:
+        if len(units) == 1:
+            return self._composed[units[0]]
+        return torch.stack([F.normalize(self._composed[unit], dim=0) for unit in units]).sum(0)
 
     @torch.inference_mode()
-    def compute_units(self, wanted: Mapping[Unit, set[Modalities]]) -> None:
+    def compute_composed(self, units: Collection[Unit]) -> None:
+        """Compute features of units whose inputs stand in several rows; an input that units share is encoded once.
+
+        Args:
+            units: each with its modalities in the order of a mode.
+
+        Raises:
+            UserError: when a feature is not finite.
+        """
+        by_kind: dict[Modalities, list[Unit]] = {}
+        for unit in sorted(set(units) - self._composed.keys()):
+            by_kind.setdefault(tuple(modality for modality, _, _ in unit), []).append(unit)
+        for modalities, asked in by_kind.items():
+            for start in range(0, len(asked), BATCH):
+                some = asked[start : start + BATCH]
+                features = self._encode_composed(modalities, some).float().cpu()
+                _require_finite(features, modalities)
+                self._composed.update(zip(some, features, strict=True))
+        self._parts.clear()
+
+    def _encode_composed(self, modalities: Modalities, units: Sequence[Unit]) -> Tensor:
+        if not isinstance(self.encoder, PartEncoder):
+            items = [self._composed_item(unit) for unit in units]
+            return self.encoder.encode(collate(items).to(self.device), modalities)
+        for modality in modalities:
+            new = sorted({part for unit in units for part in unit if part[0] == modality} - self._parts.keys())
+            if new:
+                batch = collate([self._load(part) for part in new]).to(self.device)
+                self._parts.update(zip(new, self.encoder.encode_part(batch, modality), strict=True))
+        places = {modality: [unit[number] for unit in units] for number, modality in enumerate(modalities)}
+        return self.encoder.join_parts({m: torch.stack([self._parts[part] for part in places[m]]) for m in modalities})
+
+    def _composed_item(self, unit: Unit) -> Item:
+        items = [self._load(part) for part in unit]
+        images = {modality: image for item in items for modality, image in item.images.items()}
+        tokens = next((item.tokens for item in items if item.tokens is not None), None)
+        return replace(items[0], images=images, tokens=tokens, present=dict.fromkeys((m for m, _, _ in unit), True))
+
+    def _load(self, part: Part) -> Item:
+        modality, row, caption = part
+        return self.dataset.load(row, (modality,), caption=max(caption, 0))
+
+    @torch.inference_mode()
+    def compute_units(self, wanted: Mapping[Place, set[Modalities]]) -> None:
         """Compute features of units.
 
         Args:
@@ -134,8 +198,8 @@ class Features:
         places = _Rows(self.dataset, list(by_row.items()))
         loader = DataLoader(cast(Any, places), BATCH, collate_fn=_as_loaded, num_workers=self.workers)
         for block in loader:
-            items: dict[Unit, Item] = {unit: item for row in block for unit, item in row.items()}
-            units: dict[Modalities, list[Unit]] = {}
+            items: dict[Place, Item] = {unit: item for row in block for unit, item in row.items()}
+            units: dict[Modalities, list[Place]] = {}
             for unit in items:
                 for modalities in new.get(unit, ()):
                     units.setdefault(modalities, []).append(unit)
@@ -143,7 +207,7 @@ class Features:
                 self._keep(modalities, units[modalities], features)
 
     def _encoded(
-        self, items: Mapping[Unit, Item], units: Mapping[Modalities, Sequence[Unit]]
+        self, items: Mapping[Place, Item], units: Mapping[Modalities, Sequence[Place]]
     ) -> Iterator[tuple[Modalities, Tensor]]:
         if not isinstance(self.encoder, PartEncoder):
             for modalities, asked in units.items():
@@ -151,7 +215,7 @@ class Features:
                 yield modalities, torch.cat([self.encoder.encode(batch, modalities) for batch in batches])
             return
         encoder = self.encoder
-        parts: dict[str, tuple[dict[Unit, int], Tensor]] = {}
+        parts: dict[str, tuple[dict[Place, int], Tensor]] = {}
         for modality in sorted({modality for modalities in units for modality in modalities}):
             needed = dict.fromkeys(_home(unit, modality) for one in units if modality in one for unit in units[one])
             batches = self._batches([items[unit] for unit in needed])
@@ -169,13 +233,9 @@ class Features:
         for start in range(0, len(items), BATCH):
             yield collate(items[start : start + BATCH]).to(self.device)
 
-    def _keep(self, modalities: Modalities, units: Sequence[Unit], features: Tensor) -> None:
+    def _keep(self, modalities: Modalities, units: Sequence[Place], features: Tensor) -> None:
         features = features.float()
-        if not bool(features.isfinite().all()):
-            raise UserError(
-                f"the features of {'+'.join(modalities)} are not finite, so the training has diverged: take an earlier "
-                "checkpoint, or train again with a lower optim.lr"
-            )
+        _require_finite(features, modalities)
         numbers = self._numbers.setdefault(modalities, {})
         numbers.update(zip(units, range(len(numbers), len(numbers) + len(units)), strict=True))
         self._blocks.setdefault(modalities, []).append(features.cpu())
@@ -198,12 +258,20 @@ class Features:
         return blocks[0][[self._numbers[modalities][unit] for unit in units]]
 
 
-def _home(unit: Unit, modality: str) -> Unit:
+def _require_finite(features: Tensor, modalities: Modalities) -> None:
+    if not bool(features.isfinite().all()):
+        raise UserError(
+            f"the features of {'+'.join(modalities)} are not finite, so the training has diverged: take an earlier "
+            "checkpoint, or train again with a lower optim.lr"
+        )
+
+
+def _home(unit: Place, modality: str) -> Place:
     """Where a unit's part is loaded: captions with their number, images once per row."""
     return unit if modality == "text" else (unit[0], NO_CAPTION)
 
 
-def _whole(items: Mapping[Unit, Item], unit: Unit, modalities: Modalities) -> Item:
+def _whole(items: Mapping[Place, Item], unit: Place, modalities: Modalities) -> Item:
     """An item that holds all modalities of a set."""
     if "text" not in modalities or len(modalities) == 1:
         return items[_home(unit, modalities[0])]
@@ -211,7 +279,7 @@ def _whole(items: Mapping[Unit, Item], unit: Unit, modalities: Modalities) -> It
     return replace(images, tokens=text.tokens, present={**images.present, **text.present})
 
 
-def _as_loaded(block: list[dict[Unit, Item]]) -> list[dict[Unit, Item]]:
+def _as_loaded(block: list[dict[Place, Item]]) -> list[dict[Place, Item]]:
     return block
 
 
@@ -225,7 +293,7 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> dict[Unit, Item]:
+    def __getitem__(self, index: int) -> dict[Place, Item]:
         row, captions = self.rows[index]
         used = {modality for sets in captions.values() for one in sets for modality in one}
         items = {(row, NO_CAPTION): self.dataset.load(row, sorted(used - {"text"}))} if used - {"text"} else {}

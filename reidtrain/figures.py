@@ -7,6 +7,7 @@ frames are grey.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -232,7 +233,10 @@ def _ranked(store: Features, task: Task, query: int, top: int) -> list[tuple[int
     from reidtrain.metrics import SYSU_HIDDEN_CAMERA, SYSU_QUERY_CAMERA, cosine
 
     mode, labels = task.setting.mode, store.dataset.labels
-    features = store.of(mode.query, task.query_rows[[query]], task.captions[[query]])
+    units = None if task.units is None else (task.units[query],)
+    features = store.queries(
+        replace(task, query_rows=task.query_rows[[query]], captions=task.captions[[query]], units=units)
+    )
     scores = cosine(features, store.of(mode.gallery, task.gallery_rows))[0]
     own = labels[task.gallery_rows] == labels[task.query_rows[query]]
     hidden = np.zeros(len(own), dtype=bool)

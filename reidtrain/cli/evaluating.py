@@ -15,38 +15,87 @@ from reidtrain.cli.shell import AsJson, Device, ManifestPath, Run, Split, app, e
     epilog=examples(
         "reidtrain evaluate runs/demo --manifest data/demo --frozen",
         "reidtrain evaluate runs/demo --manifest data/demo --modes T --modes T+S --json",
+        "reidtrain evaluate runs/cirs --manifest data/sysu-mm01 --protocol sysu-mm01-official --modes I",
+        "reidtrain evaluate runs/dmf --manifest data/market1501 --rerank 20,6,0.3 --per-query",
     )
 )
-def evaluate(
+def evaluate(  # noqa: PLR0913 - a command has one argument for each of its options
     run: Run,
     manifest: ManifestPath,
     modes: Annotated[
-        list[str] | None, typer.Option("--modes", help="Query mode such as T+S or R->R; may be repeated.")
+        list[str] | None,
+        typer.Option("--modes", help="Query mode such as T+S or R->R, or name of a setting; may be repeated."),
     ] = None,
     split: Split = "test",
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="As `reidtrain protocols` lists them; else the data set's own.")
+    ] = None,
+    rerank: Annotated[
+        str | None, typer.Option("--rerank", metavar="K1,K2,LAMBDA", help="k-reciprocal re-ranking, usually 20,6,0.3.")
+    ] = None,
+    per_query: Annotated[bool, typer.Option("--per-query", help="Also write a CSV line for each query.")] = False,
     frozen: Annotated[bool, typer.Option("--frozen", help="Also score the frozen encoder without training.")] = False,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a run: the seven query modes and R->R beside chance; results are kept in RUN/results."""
     from reidtrain.evaluate import evaluate_run
-    from reidtrain.report import comparison
+    from reidtrain.reranking import parse_rerank
+    from reidtrain.results import comparison
 
-    asked = modes or None
-    results = [evaluate_run(run, manifest, split=split, modes=asked, device=device)]
+    options: dict[str, Any] = {
+        "split": split,
+        "modes": modes or None,
+        "device": device,
+        "protocol": protocol,
+        "rerank": None if rerank is None else parse_rerank(rerank),
+    }
+    results = [evaluate_run(run, manifest, **options)]
     if frozen:
-        results.append(evaluate_run(run, manifest, split=split, modes=asked, frozen=True, device=device))
+        results.append(evaluate_run(run, manifest, frozen=True, **options))
     folder = _run_folder(run) / "results"
-    files = [path for result in results for path in result.save(folder)]
+    # A protocol or an order that was asked for has files of its own beside those of the plain evaluation.
+    suffix = "".join(f"-{part}" for part in (protocol, "reranked" if rerank else None) if part)
+    names = [f"{split}{suffix}{'' if result.features == 'model' else '-frozen'}" for result in results]
+    files = [path for result, name in zip(results, names, strict=True) for path in result.save(folder, name=name)]
+    if per_query:
+        files += [result.save_queries(folder, name=name) for result, name in zip(results, names, strict=True)]
     if as_json:
         typer.echo(json.dumps({result.features: result.as_dict() for result in results}, indent=1))
         return
     typer.echo(results[0].table())
     if frozen:
-        files.append(folder / f"{split}-comparison.md")
+        files.append(folder / f"{split}{suffix}-comparison.md")
         files[-1].write_text(comparison(results[::-1]), encoding="utf-8")
         typer.echo(f"\n{comparison(results[::-1], markdown=False)}")
     typer.echo("written: " + ", ".join(str(path) for path in files))
+
+
+@app.command(epilog=examples("reidtrain protocols", "reidtrain protocols sysu-mm01"))
+def protocols(
+    name: Annotated[str | None, typer.Argument(metavar="[PROTOCOL]", help="Show the settings of this one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the evaluation protocols, or the settings of one: what is excluded, how many trials are averaged."""
+    from reidtrain.protocols import PROTOCOLS, choose_protocol
+    from reidtrain.tables import aligned
+
+    if name is None:
+        found = {protocol.name: protocol.about for protocol in PROTOCOLS.values()}
+        width = max(map(len, found))
+        lines = [f"{protocol:<{width}}  {about}" for protocol, about in found.items()]
+        typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(lines))
+        return
+    chosen = choose_protocol([], name)
+    head = ("setting", "mode", "excluded", "CMC over", "trials")
+    rows = [
+        (one.name, one.mode.name, one.exclude, "identities" if one.unique_identities else "images", str(one.trials))
+        for one in chosen.settings
+    ]
+    if as_json:
+        typer.echo(json.dumps([dict(zip(head, row, strict=True)) for row in rows], indent=1))
+        return
+    typer.echo(f"{chosen.name}: {chosen.about}\n\n{aligned(head, rows)}")
 
 
 def _run_folder(run: Path) -> Path:

@@ -1,8 +1,8 @@
 """SYSU-MM01 and LLCM: a gallery of one (or ten) images for each identity and camera, drawn anew in every trial.
 
-SYSU-MM01: A. Wu et al., "RGB-Infrared Cross-Modality Person Re-identification", ICCV 2017. Queries are all infrared test
-images; the gallery holds cameras 1, 2, 4, 5 (all-search) or 1, 2 (indoor-search). Two ways of drawing are in use, and
-their numbers differ a little:
+SYSU-MM01: A. Wu et al., "RGB-Infrared Cross-Modality Person Re-identification", ICCV 2017. Queries are all infrared
+test images; the gallery holds cameras 1, 2, 4, 5 (all-search) or 1, 2 (indoor-search). Two ways of drawing are in use,
+and their numbers differ a little:
 
 - `agw`: `random.seed(trial)`, then `random.choice` over the sorted files of each folder, identities in the outer loop
   and cameras in the inner one, absent folders skipped without a draw (M. Ye et al., TPAMI 2021, and those who follow).
@@ -32,9 +32,9 @@ from reidtrain.batch import QueryMode
 from reidtrain.errors import UserError
 from reidtrain.protocols.settings import GALLERY_ROLES, QUERY_ROLES, Rows, Sides, has
 
-PERMUTATIONS = "permutations"
-"""Name under which a manifest keeps SYSU-MM01's permutations: camera -> person -> trial -> 1-based numbers."""
+SYSU, PERMUTATIONS = "sysu-mm01", "rand-perm-cam"
 
+Draw = Literal["agw", "official"]
 Groups = dict[tuple[int, int], list[int]]
 
 
@@ -51,7 +51,7 @@ class OnePerCamera:
 
     cameras: tuple[int, ...] | None = None
     shots: int = 1
-    draw: Literal["agw", "official"] = "agw"
+    draw: Draw = "agw"
     drawn: Literal["gallery", "query"] = "gallery"
     draws = True
 
@@ -78,7 +78,8 @@ class OnePerCamera:
         """Rows drawn, by identity and then camera. Rows that can't be read are drawn too: a draw follows the files."""
         side = _camera_side(rows, modalities, GALLERY_ROLES + QUERY_ROLES)
         groups: Groups = {}
-        for row in np.flatnonzero(side).tolist():  # rows are in the order of their sample ids, as sorted files are
+        order = sorted(np.flatnonzero(side).tolist(), key=lambda row: str(rows.source_paths[row]))
+        for row in order:  # as the files of one folder are sorted
             camera = int(rows.camids[row])
             if self.cameras is None or camera in self.cameras:
                 groups.setdefault((int(rows.labels[row]), camera), []).append(row)
@@ -92,7 +93,7 @@ class OnePerCamera:
         return [row for key in sorted(groups) for row in draw.sample(groups[key], min(self.shots, len(groups[key])))]
 
     def _official(self, groups: Groups, rows: Rows, trial: int) -> list[int]:
-        kept = rows.lists.get(PERMUTATIONS)
+        kept = rows.lists.get(SYSU, {}).get(PERMUTATIONS)
         if kept is None:
             raise UserError(
                 "the manifest keeps no permutations: put the owners' rand_perm_cam.mat into exp/ and ingest SYSU-MM01 "
@@ -102,9 +103,11 @@ class OnePerCamera:
         for (_, camera), members in sorted(groups.items()):
             pid = int(rows.pids[members[0]])
             try:
-                order = kept[str(camera)][str(pid)][trial]
+                order = kept[camera - 1][pid - 1][trial]
+                if sorted(order) != list(range(1, len(members) + 1)):
+                    raise IndexError
                 chosen += [members[number - 1] for number in order[: self.shots]]
-            except (KeyError, IndexError) as error:
+            except IndexError as error:
                 raise UserError(
                     f"the permutations of SYSU-MM01 do not fit person {pid} at camera {camera} in trial {trial + 1} "
                     f"({len(members)} images here): check that the copy of the data set is complete"
@@ -118,7 +121,8 @@ def _camera(modalities: tuple[str, ...]) -> str:
 
 
 def _camera_side(rows: Rows, modalities: tuple[str, ...], roles: tuple[str, ...]) -> np.ndarray:
-    return np.isin(rows.roles, roles) & (rows.captured == _camera(modalities))
+    side: np.ndarray = np.isin(rows.roles, roles) & (rows.captured == _camera(modalities))
+    return side
 
 
 def _infrared_queries(mode: QueryMode, rows: Rows, gallery: np.ndarray, trial: int) -> Sides:

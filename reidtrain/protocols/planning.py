@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidtrain.batch import parse_mode
+from reidtrain.errors import UserError
 from reidtrain.protocols.settings import GALLERY_ROLES, NO_CAPTION, QUERY_ROLES, Rows, Setting, Sides, Task, Unit, has
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ PHOTOGRAPHS = parse_mode("R->R")
 
 def missing(setting: Setting, rows: Rows) -> str | None:
     """Say why a setting cannot be done on these rows, None where it can."""
-    sides = setting.select(setting.mode, rows, 0)
+    try:
+        sides = setting.select(setting.mode, rows, 0)
+    except UserError as error:  # a list that the protocol needs is not there
+        return str(error)
     if not len(sides.query):
         return _why(rows, QUERY_ROLES, setting.mode.query, "query")
     if not len(sides.gallery):

@@ -3,8 +3,8 @@
 J. Zuo et al., "ReID5o: Achieving Omni Multi-modal Person Re-identification in a Single Model", NeurIPS 2025.
 `test_gallery_and_queries.json` lists the gallery and 32 ordered query sets over near infrared, colour pencil, sketch
 and text: four of one modality, twelve of two, twelve of three, four of four. The first modality of a set leads: it says
-how many queries there are; a row is a person and one path or sentence for each modality, in the order of the set's
-name. Nothing is excluded.
+how many queries there are; a row names one image or sentence for each modality, in the order of the set's name. Nothing
+is excluded.
 
 Colour pencil and sketch are both sketches to a model. A set with both encodes the query twice, once with each, and sums
 the two normalised features.
@@ -14,9 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations
-from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -24,11 +22,8 @@ from reidtrain.batch import QueryMode
 from reidtrain.errors import UserError
 from reidtrain.protocols.settings import NO_CAPTION, Part, Rows, Sides, Unit, has
 
-QUERY_SETS = "query-sets"
-"""Name under which a manifest keeps the content of `test_gallery_and_queries.json`."""
-
-GALLERY = "RGB_GALLERY"
-MODALITIES = {"NIR": "ir", "CP": "sketch", "SK": "sketch", "TEXT": "text"}
+DATASET, QUERY_SETS, GALLERY = "orbench", "query-sets", "gallery"
+MODALITIES: Mapping[str, str] = {"NIR": "ir", "CP": "sketch", "SK": "sketch", "TEXT": "text"}
 
 
 def set_names() -> list[str]:
@@ -62,18 +57,19 @@ class QuerySet:
         Raises:
             UserError: when the manifest keeps no query sets, lacks this one, or lacks what it lists.
         """
-        kept = rows.lists.get(QUERY_SETS)
+        lists = rows.lists.get(DATASET, {})
+        kept = lists.get(QUERY_SETS)
         if kept is None or self.name not in kept:
             there = ", ".join(sorted(kept)) if kept else "none"
             raise UserError(f"the manifest keeps no query set {self.name!r} (it keeps {there}): ingest ORBench again")
-        index = _Index(rows)
-        gallery = np.asarray([index.image(path) for _, path in kept[GALLERY]], dtype=np.int64)
+        places = {str(sample): row for row, sample in enumerate(rows.sample_ids)}
+        gallery = np.asarray([_place(places, sample) for sample in lists[GALLERY]], dtype=np.int64)
         gallery = gallery[has(rows, mode.gallery)[gallery]]
+        kinds = [MODALITIES[kind] for kind in self.name.split("+")]
         query, units, lacking = [], [], 0
         for listed in kept[self.name]:
-            kinds = zip(self.name.split("+"), listed[1:], strict=True)
-            parts = [index.part(kind, int(listed[0]), value) for kind, value in kinds]
-            if all(has_part(rows, part) for part in parts):
+            parts = [_part(kind, _place(places, sample)) for kind, sample in zip(kinds, listed, strict=True)]
+            if all(_has_part(rows, part) for part in parts):
                 query.append(parts[0][1])
                 units.append(_units(parts))
             else:
@@ -81,7 +77,20 @@ class QuerySet:
         return Sides(np.asarray(query, dtype=np.int64), gallery, lacking, units=tuple(units))
 
 
-def has_part(rows: Rows, part: Part) -> bool:
+def _place(places: Mapping[str, int], sample: str) -> int:
+    try:
+        return places[sample]
+    except KeyError:
+        raise UserError(
+            f"the query sets of ORBench list {sample!r}, which this split lacks: ingest the data set again"
+        ) from None
+
+
+def _part(modality: str, row: int) -> Part:
+    return modality, row, 0 if modality == "text" else NO_CAPTION
+
+
+def _has_part(rows: Rows, part: Part) -> bool:
     """Whether the row of a part holds its modality."""
     modality, row, _ = part
     return bool(rows.present.get(modality, np.zeros(len(rows.roles), dtype=bool))[row])
@@ -94,41 +103,3 @@ def _units(parts: Sequence[Part]) -> tuple[Unit, ...]:
     others = [part for part in parts if part[0] != "sketch"]
     chosen = [[*others, sketch] for sketch in sketches] or [others]
     return tuple(tuple(sorted(unit, key=lambda part: order.index(part[0]))) for unit in chosen)
-
-
-class _Index:
-    """Rows by the path, and by the person and sentence, that query sets list."""
-
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-        self._paths: Mapping[str, int] = {_stem(str(path)): n for n, path in enumerate(rows.source_paths) if path}
-
-    def image(self, path: str) -> int:
-        try:
-            return self._paths[_stem(path)]
-        except KeyError:
-            raise UserError(
-                f"the query sets of ORBench list {path!r}, which the manifest lacks: ingest the data set again"
-            ) from None
-
-    def part(self, kind: str, pid: int, value: str) -> Part:
-        if MODALITIES[kind] != "text":
-            return MODALITIES[kind], self.image(value), NO_CAPTION
-        if (pid, value) not in self._sentences:
-            raise UserError(
-                f"the query sets of ORBench ask for person {pid} with {value[:60]!r}, which no row of that person has: "
-                "ingest the data set again"
-            )
-        return self._sentences[pid, value]
-
-    @cached_property
-    def _sentences(self) -> dict[tuple[int, str], Part]:
-        found: dict[tuple[int, str], Part] = {}
-        for row in np.flatnonzero(self._rows.caption_counts).tolist():
-            for number, sentence in enumerate(self._rows.captions(row)):
-                found.setdefault((int(self._rows.pids[row]), sentence), ("text", row, number))
-        return found
-
-
-def _stem(path: str) -> str:
-    return str(PurePosixPath(path).with_suffix(""))

@@ -40,8 +40,8 @@ class Rows(Protocol):
     caption_counts: np.ndarray
 
     @property
-    def lists(self) -> Mapping[str, Any]:
-        """Protocol files that the manifest keeps, parsed, by name."""
+    def lists(self) -> Mapping[str, Mapping[str, Any]]:
+        """Lists that manifests keep for evaluation: data set -> name -> JSON value."""
         ...
 
     def captions(self, row: int) -> list[str]:

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Literal
 
 import numpy as np
 
@@ -30,13 +30,11 @@ from reidtrain.batch import QueryMode
 from reidtrain.errors import UserError
 from reidtrain.protocols.settings import GALLERY_ROLES, QUERY_ROLES, Rows, Sides, has
 
-ARTISTS = "artists"
-"""Name under which a manifest keeps PKU-Sketch's annotation: artist -> people."""
+PKU, MASK = "pku-sketch", "market-sketch-1k"
 
 PKU_TEST = {"a": 11, "b": 5, "c": 20, "d": 8, "e": 6}
 PKU_ALL = {"a": 46, "b": 20, "c": 79, "d": 33, "e": 22}
 STYLES = "ABCDEF"
-_STYLE = re.compile(r"(?:^|/)sketch/([A-F])/")
 
 
 def stratified_positions(splits: int = 10, seed: int = 0) -> list[dict[str, list[int]]]:
@@ -86,24 +84,36 @@ def pku_test_people(artists: dict[str, list[int]], trial: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class PkuSplit:
-    """The test people of a published split: sketches ask, photographs answer."""
+    """The test people of a split: sketches ask, photographs answer.
 
+    Args:
+        lists: `published` ones of ours, or `given` ones that were read with the data set.
+    """
+
+    lists: Literal["published", "given"] = "published"
     draws = True
 
     def __call__(self, mode: QueryMode, rows: Rows, trial: int) -> Sides:
         """Choose a split's rows.
 
         Raises:
-            UserError: when the manifest keeps no artist lists, or others.
+            UserError: when the manifest keeps no such lists, or others than PKU-Sketch's.
         """
-        kept = rows.lists.get(ARTISTS)
-        if kept is None:
-            raise UserError("the manifest keeps no artist lists: ingest PKU-Sketch with its folder styleAnnotation")
-        people = pku_test_people({artist: [int(pid) for pid in pids] for artist, pids in kept.items()}, trial)
-        tested = np.isin(rows.pids, people)
+        tested = np.isin(rows.pids, self._people(rows, trial))
         photos = tested & (rows.captured == "rgb")
-        gallery = np.flatnonzero(photos & has(rows, mode.gallery))
-        return _by_person(mode, rows, tested, gallery)
+        return _by_person(mode, rows, tested, np.flatnonzero(photos & has(rows, mode.gallery)))
+
+    def _people(self, rows: Rows, trial: int) -> list[int]:
+        name = "artists" if self.lists == "published" else "splits"
+        kept = rows.lists.get(PKU, {}).get(name)
+        if kept is None:
+            need = "its folder styleAnnotation" if name == "artists" else "a folder of split lists"
+            raise UserError(f"the manifest keeps no {name} of PKU-Sketch: ingest it with {need}")
+        if name == "artists":
+            return pku_test_people({artist: [int(pid) for pid in pids] for artist, pids in kept.items()}, trial)
+        if trial >= len(kept):
+            raise UserError(f"the manifest keeps {len(kept)} splits of PKU-Sketch, and ten are averaged: give all ten")
+        return [int(pid) for pid in kept[trial]["test"]]
 
 
 def _by_person(mode: QueryMode, rows: Rows, tested: np.ndarray, gallery: np.ndarray) -> Sides:
@@ -145,9 +155,16 @@ class Styles:
     draws = False
 
     def __call__(self, mode: QueryMode, rows: Rows, trial: int) -> Sides:
-        """Choose rows by the folder of their artist."""
-        named = (_STYLE.search(str(path)) for path in rows.source_paths)
-        chosen = np.asarray([found is not None and found[1] in self.styles for found in named], dtype=bool)
+        """Choose rows by the artists' lists that the manifest keeps.
+
+        Raises:
+            UserError: when it keeps none.
+        """
+        kept = rows.lists.get(MASK, {}).get("styles")
+        if kept is None:
+            raise UserError("the manifest keeps no styles of Market-Sketch-1K: ingest the data set again")
+        drawn = [sample for style in self.styles for sample in kept.get(style, [])]
+        chosen = np.isin(rows.sample_ids, drawn)
         asking = chosen & np.isin(rows.roles, QUERY_ROLES)
         query = np.flatnonzero(asking & has(rows, mode.query))
         able = np.isin(rows.roles, GALLERY_ROLES) & (rows.captured == "rgb") & has(rows, mode.gallery)

@@ -12,8 +12,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from reidtrain.data import DEFAULT_TABLES, ONLINE_CA, ReIDDataset, collate, decode, open_manifest
-from reidtrain.lineage import source_images
 from reidtrain.errors import UserError
+from reidtrain.lineage import source_images
 from reidtrain.sampler import Draw, TupleSampler
 from reidtrain.transforms import Augment, ImageTransform
 

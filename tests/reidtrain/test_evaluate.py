@@ -1,9 +1,12 @@
 """Evaluation of a tiny untrained model on drawn people, and the result's tables."""
 
+import csv
 import json
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,8 +18,9 @@ from reidtrain.errors import UserError
 from reidtrain.evaluate import evaluate_loaded, evaluate_run, evaluate_settings, evaluation_data
 from reidtrain.features import Features, FrozenEncoder, PartEncoder
 from reidtrain.metrics import rank
-from reidtrain.protocols import PROTOCOLS
-from reidtrain.report import Result, comparison, read_result
+from reidtrain.protocols import PROTOCOLS, Setting, Sides, plan
+from reidtrain.reranking import Rerank
+from reidtrain.results import Result, comparison, read_result
 
 
 class Whole:
@@ -137,6 +141,112 @@ def test_batches_do_not_change_the_table(loaded, people, result, monkeypatch):
     again = evaluate_loaded(loaded, people(), modes=["S", "T+S+I"])
     for name in ("S->R", "T+S+I->R"):
         assert again.modes[name].mAP == pytest.approx(result.modes[name].mAP, abs=1e-3)
+
+
+def test_inputs_of_several_rows_are_encoded_as_if_they_stood_in_one(loaded, people):
+    dataset = evaluation_data(loaded, people(), "test")
+    text, sketch = ("text", 5, 1), ("sketch", 9, -1)
+    expected = []
+    for encoder in (loaded.model, FrozenEncoder(loaded.backbone)):
+        batch = collate([dataset.load(row, ("text", "sketch"), caption=1) for row in (5, 9)])
+        batch.images["sketch"][0] = batch.images["sketch"][1]
+        with torch.inference_mode():
+            expected.append(encoder.encode(batch, ("text", "sketch"))[0])
+    for encoder, wanted in (
+        (Whole(loaded.model.encode), expected[0]),
+        (loaded.model, expected[0]),
+        (FrozenEncoder(loaded.backbone), expected[1]),
+    ):
+        store = Features(encoder, dataset)
+        store.compute_composed({(text, sketch), (text,), (sketch,)})
+        task = plan(Setting(parse_mode("S")), dataset)
+        one = replace(task, units=(((text, sketch),),))
+        assert torch.allclose(store.queries(one)[0], wanted, atol=1e-4)
+        both = store.queries(replace(task, units=(((text,), (sketch,)),)))[0]
+        parts = [store.queries(replace(task, units=(((part,),),)))[0] for part in (text, sketch)]
+        assert torch.allclose(both, sum(part / part.norm() for part in parts), atol=1e-5)
+
+
+def test_sketches_that_ask_together_are_evaluated_as_one_query(loaded, people):
+    dataset = evaluation_data(loaded, people(), "test")
+
+    @dataclass(frozen=True)
+    class Together:
+        draws = False
+
+        def __call__(self, mode, rows, trial):
+            members = tuple(tuple(range(first, first + 4)) for first in range(0, 48, 4))
+            return Sides(np.arange(0, 48, 4), np.arange(48), members=members)
+
+    alone = Setting(parse_mode("S"), exclude="none")
+    together = Setting(parse_mode("S"), name="together", exclude="none", select=Together())
+    found, _ = evaluate_settings(loaded.model, dataset, [alone, together])
+    assert (found["S->R"].queries, found["together"].queries) == (48, 12)
+    store = Features(loaded.model, dataset)
+    store.compute([plan(alone, dataset)])
+    each = torch.nn.functional.normalize(store.of(("sketch",), np.arange(48)), dim=1)
+    photos = torch.nn.functional.normalize(store.of(("rgb",), np.arange(48)), dim=1)
+    expected = rank(each.view(12, 4, -1).sum(1) @ photos.T, range(12), [row // 4 for row in range(48)])
+    assert found["together"].mAP == pytest.approx(expected.mAP, abs=1e-3)
+
+
+def test_trials_are_averaged_with_their_spread(loaded, people):
+    dataset = evaluation_data(loaded, people(), "test")
+
+    @dataclass(frozen=True)
+    class Drawn:
+        draws = True
+
+        def __call__(self, mode, rows, trial):
+            return Sides(np.arange(48), np.arange(trial, 48, 2))
+
+    one = Setting(parse_mode("S"), exclude="none", select=Drawn(), trials=2)
+    found, _ = evaluate_settings(loaded.model, dataset, [one])
+    values = [
+        evaluate_settings(loaded.model, dataset, [replace(one, select=Fixed(start), trials=1)])[0]["S->R"].mAP
+        for start in (0, 1)
+    ]
+    assert found["S->R"].mAP == pytest.approx(sum(values) / 2)
+    assert found["S->R"].spread["mAP"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    assert [rows.trial for rows in found["S->R"].per_query] == [0, 1]
+
+
+@dataclass(frozen=True)
+class Fixed:
+    start: int
+    draws = False
+
+    def __call__(self, mode, rows, trial):
+        return Sides(np.arange(48), np.arange(self.start, 48, 2))
+
+
+def test_reranking_changes_the_order_and_is_told(loaded, people, result):
+    found = evaluate_loaded(loaded, people(), modes=["S"], rerank=Rerank(5, 2, 0.3))
+    assert found.rerank == "k-reciprocal 5,2,0.3"
+    assert "k-reciprocal 5,2,0.3" in found.heading()
+    assert found.modes["S->R"].valid == result.modes["S->R"].valid
+    own = evaluate_loaded(loaded, people(), modes=["S"], rerank=Rerank(5, 2, 1.0))
+    assert own.modes["S->R"].mAP == pytest.approx(result.modes["S->R"].mAP, abs=1e-3)
+
+
+def test_queries_are_written_one_by_one(loaded, people, tmp_path):
+    found = evaluate_loaded(loaded, people(sketchless=2), modes=["T", "S"])
+    lines = list(csv.DictReader(found.save_queries(tmp_path).open()))
+    assert len(lines) == 72 + 24
+    sketches = [line for line in lines if line["setting"] == "S->R"]
+    assert {line["caption"] for line in sketches} == {""}
+    assert sum(float(line["ap"]) for line in sketches) / 24 == pytest.approx(found.modes["S->R"].mAP)
+    assert sum(line["first_hit"] == "1" for line in sketches) / 24 == pytest.approx(found.modes["S->R"].R1)
+
+
+def test_a_result_names_its_protocol_columns_and_its_training_data(loaded, people):
+    found = evaluate_loaded(loaded, people(dataset_name="market-sketch-1k"), modes=["S"], protocol="generic")
+    assert found.trained_on == ("people",)
+    assert found.made_by["sketch"] == "real"
+    assert found.image_size == (32, 16)
+    ranked = replace(found, ranks=(1, 10, 20))
+    assert ranked.table().splitlines()[2].split()[:6] == ["mode", "R1", "R10", "R20", "mAP", "mINP"]
+    assert json.loads(json.dumps(ranked.as_dict()))["modes"]["S->R"]["R20"] == found.modes["S->R"].R20
 
 
 def test_the_frozen_encoder_is_the_sum_of_normalised_features(loaded, people):

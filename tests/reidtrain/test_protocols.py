@@ -1,11 +1,10 @@
 """Protocols resolved on hand-made rows."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
+from made_rows import FakeRows
 
-from reidtrain.batch import SEVEN_MODES, parse_mode
+from reidtrain.batch import parse_mode
 from reidtrain.errors import UserError
 from reidtrain.protocols import (
     NO_CAPTION,
@@ -16,22 +15,6 @@ from reidtrain.protocols import (
     missing,
     plan,
 )
-
-
-@dataclass
-class FakeRows:
-    """Six rows: two people, three views each; every modality unless a test says otherwise."""
-
-    roles: np.ndarray = field(default_factory=lambda: np.array(["query", "gallery", "gallery"] * 2, dtype="<U13"))
-    labels: np.ndarray = field(default_factory=lambda: np.repeat([0, 1], 3))
-    camids: np.ndarray = field(default_factory=lambda: np.array([1, 2, 3, 1, 2, 3]))
-    image_ids: np.ndarray = field(default_factory=lambda: np.arange(6))
-    datasets: np.ndarray = field(default_factory=lambda: np.array(["demo"] * 6))
-    present: dict = field(default_factory=lambda: {m: np.ones(6, bool) for m in ("rgb", "ir", "sketch", "text")})
-    origin: dict = field(
-        default_factory=lambda: {m: np.array(["real"] * 6, dtype="<U9") for m in ("rgb", "ir", "sketch", "text")}
-    )
-    caption_counts: np.ndarray = field(default_factory=lambda: np.array([2, 1, 1, 1, 1, 1]))
 
 
 def setting(mode, **options):
@@ -102,12 +85,7 @@ def test_distractors_answer_and_never_ask():
     assert task.gallery_rows.tolist() == [1, 2, 4, 5]
 
 
-def test_a_gallery_of_one_per_camera_is_drawn_again_in_each_trial():
-    rows = FakeRows(roles=np.array(["query"] + ["gallery"] * 5), camids=np.array([1, 2, 2, 2, 2, 3]))
-    rule = setting("I", gallery="one-per-camera", trials=10)
-    draws = [tuple(plan(rule, rows, trial).gallery_rows.tolist()) for trial in range(10)]
-    assert set(draws) == {(1, 3, 5), (1, 4, 5), (2, 3, 5), (2, 4, 5)}
-    assert draws == [tuple(plan(rule, rows, trial).gallery_rows.tolist()) for trial in range(10)]
+def test_only_what_is_drawn_has_trials():
     with pytest.raises(ValueError, match="trials is 10"):
         setting("I", trials=10)
 
@@ -131,7 +109,7 @@ def test_settings_are_chosen_by_name_or_mode():
     assert choose_settings(protocol, None) == protocol.settings
     found = choose_settings(protocol, ["S+T", "T->R", "T->R, source removed", "R+T->R"])
     assert [one.name for one in found] == ["T+S->R", "T->R", "T->R, source removed", "T+R->R"]
-    assert [one.exclude for one in found] == ["source-image", "none", "source-image", "as-needed"]
+    assert [one.exclude for one in found] == ["source-image", "none", "source-image", "source-image"]
     with pytest.raises(UserError, match="query mode 'X' is not valid"):
         choose_settings(protocol, ["X"])
 
@@ -144,12 +122,31 @@ def test_the_protocol_follows_from_the_data_set():
         choose_protocol(["demo"], "sysu")
 
 
+def test_a_mode_stands_for_all_settings_of_that_mode():
+    sysu = PROTOCOLS["sysu-mm01"]
+    names = [one.name for one in choose_settings(sysu, ["I"])]
+    assert names == ["I->R, all", "I->R, all, multi-shot", "I->R, indoor", "I->R, indoor, multi-shot"]
+    new = choose_settings(PROTOCOLS["pku-sketch"], ["R+T+S"])[0]
+    assert (new.name, new.exclude, new.trials) == ("T+S+R->R", "as-needed", 10)
+
+
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_protocol_names_itself_and_its_settings_once(name):
     protocol = PROTOCOLS[name]
     assert protocol.name == name
     assert len({one.name for one in protocol.settings}) == len(protocol.settings)
-    assert {mode.name for mode in SEVEN_MODES} <= {one.name for one in protocol.settings}
-    for one in protocol.settings:
+
+
+@pytest.mark.parametrize("name", ["generic", "market1501", "msmt17", "cuhk03-np", "cuhk-pedes", "tri-rstpreid"])
+def test_protocols_by_role_run_on_any_rows(name):
+    for one in PROTOCOLS[name].settings:
         assert missing(one, FakeRows()) is None
         assert len(plan(one, FakeRows()).query_rows)
+
+
+def test_tri_prints_the_four_rows_of_unireid():
+    rows = FakeRows()
+    tasks = {one.name: plan(one, rows) for one in PROTOCOLS["tri-cuhk-pedes"].settings}
+    assert list(tasks) == ["T->R", "T->R, source removed", "S->R", "T+S->R"]
+    assert [task.exclude for task in tasks.values()] == ["none", *["source-image"] * 3]
+    assert [len(task.query_rows) for task in tasks.values()] == [3, 3, 2, 3]

@@ -5,17 +5,59 @@ Fractions in the objects and in JSON, percent in the tables.
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from reidtrain.batch import SEVEN_MODES
 from reidtrain.errors import UserError
+from reidtrain.tables import aligned, percent
+from reidtrain.tables import markdown as as_markdown
+
+if TYPE_CHECKING:
+    from reidtrain.metrics import Ranking
 
 FORMAT = 1
 METRICS = ("R1", "R5", "R10", "mAP", "mINP")
+QUERY_COLUMNS = (
+    "setting",
+    "trial",
+    "query",
+    "caption",
+    "pid",
+    "camid",
+    "first_hit",
+    "ap",
+    "inp",
+    "relevant",
+    "candidates",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class QueryRows:
+    """The queries of one trial, one by one; not part of a result's JSON.
+
+    Args:
+        trial: number of the draw, from 0.
+        sample_ids: (Q,) capture that asked.
+        captions: (Q,) number of its caption, -1 without text.
+        pids: (Q,).
+        camids: (Q,) -1 where there is none.
+        ranking: how each did.
+    """
+
+    trial: int
+    sample_ids: np.ndarray
+    captions: np.ndarray
+    pids: np.ndarray
+    camids: np.ndarray
+    ranking: Ranking
 
 
 @dataclass(frozen=True)
@@ -36,6 +78,8 @@ class ModeResult:
         unique_identities: whether CMC counts distinct identities.
         trials: draws of the gallery that were averaged.
         seconds: spent on ranking.
+        spread: sample standard deviation of R1, mAP and mINP over the trials; empty for one trial.
+        per_query: the queries of each trial; empty in a result that was read from its file.
     """
 
     cmc: tuple[float, ...]
@@ -51,6 +95,8 @@ class ModeResult:
     unique_identities: bool
     trials: int
     seconds: float
+    spread: Mapping[str, float] = field(default_factory=dict)
+    per_query: tuple[QueryRows, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.valid + self.skipped != self.queries or not self.valid:
@@ -78,6 +124,11 @@ class ModeResult:
         """Share of queries with a match among the first ten."""
         return self.rank(10)
 
+    @property
+    def R20(self) -> float:  # noqa: N802 - the metric's own name
+        """Share of queries with a match among the first twenty."""
+        return self.rank(20)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -98,6 +149,11 @@ class Result:
         modes: setting -> how it did, in the order of the protocol.
         left_out: setting -> why it could not be evaluated.
         seconds: of the whole evaluation.
+        ranks: of the CMC that the protocol prints.
+        rerank: how the order was re-ranked, None where it was not.
+        image_size: (height, width) of the encoder's input, None where it is not on record.
+        trained_on: data sets of the training split, empty where they are not on record.
+        made_by: modality -> what made its tables: `real`, or step and method.
     """
 
     features: str
@@ -114,6 +170,11 @@ class Result:
     modes: Mapping[str, ModeResult]
     left_out: Mapping[str, str]
     seconds: float
+    ranks: tuple[int, ...] = (1, 5, 10)
+    rerank: str | None = None
+    image_size: tuple[int, ...] | None = None
+    trained_on: tuple[str, ...] = ()
+    made_by: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.features not in ("model", "frozen"):
@@ -139,15 +200,22 @@ class Result:
         """What was evaluated, in one line."""
         chosen = f", checkpoint chosen on {self.selected_on}" if self.selected_on else ""
         warning = " (the evaluated split itself)" if self.selected_on == self.split else ""
-        return f"{self.label} on {' + '.join(self.datasets)} {self.split}, protocol {self.protocol}{chosen}{warning}"
+        order = f", {self.rerank}" if self.rerank else ""
+        where = f"{' + '.join(self.datasets)} {self.split}, protocol {self.protocol}{order}"
+        return f"{self.label} on {where}{chosen}{warning}"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the columns that the protocol prints."""
+        return (*(f"R{rank}" for rank in self.ranks), "mAP", "mINP")
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
-        head = ["mode", *METRICS, "chance R1", "queries", "skipped", "gallery", "excluded"]
+        head = ["mode", *self.metrics, "chance R1", "queries", "skipped", "gallery", "excluded"]
         rows = [
             [
                 name,
-                *(_percent(getattr(mode, metric)) for metric in METRICS),
-                _percent(mode.chance),
+                *(percent(getattr(mode, metric)) for metric in self.metrics),
+                percent(mode.chance),
                 str(mode.queries),
                 str(mode.skipped),
                 str(mode.gallery),
@@ -156,29 +224,36 @@ class Result:
             for name, mode in self.modes.items()
         ]
         if self.mean() is not None:
-            means = [_percent(self.mean(metric)) for metric in (*METRICS, "chance")]
+            means = [percent(self.mean(metric)) for metric in (*self.metrics, "chance")]
             rows.append(["mean of seven", *means, *[""] * 4])
         return head, rows
 
     def table(self) -> str:
         """Plain-text table, percent."""
-        return "\n".join([self.heading(), "", _aligned(*self._cells()), *self._notes()])
+        return "\n".join([self.heading(), "", aligned(*self._cells()), *self._notes()])
 
     def markdown(self) -> str:
         """Markdown table, percent; the same for the same run and data."""
-        return "\n".join([f"**{self.heading()}**", "", _markdown(*self._cells()), "", *self._notes()]).rstrip() + "\n"
+        return "\n".join([f"**{self.heading()}**", "", as_markdown(*self._cells()), "", *self._notes()]).rstrip() + "\n"
 
     def _notes(self) -> list[str]:
         lacking = {name: mode.lacking for name, mode in self.modes.items() if mode.lacking}
         notes = [f"{name}: {count} query rows lack a modality and did not ask." for name, count in lacking.items()]
+        notes += [
+            f"{name}: mean of {mode.trials} trials; standard deviation {spread}."
+            for name, mode in self.modes.items()
+            if (spread := ", ".join(f"{metric} {percent(value)}" for metric, value in mode.spread.items()))
+        ]
         return notes + [f"{name}: not evaluated, {why}." for name, why in self.left_out.items()]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values, fractions; R1, R5 and R10 are repeated from the CMC for reading."""
-        values = asdict(self)
-        for name, mode in self.modes.items():
-            ranks = {rank: getattr(mode, rank) for rank in ("R1", "R5", "R10")}
+        light = {name: replace(mode, per_query=()) for name, mode in self.modes.items()}
+        values = asdict(replace(self, modes=light))
+        for name, mode in light.items():
+            ranks = {f"R{rank}": mode.rank(rank) for rank in sorted({1, 5, 10, *self.ranks})}
             values["modes"][name] = {**ranks, **values["modes"][name], "cmc": list(mode.cmc)}
+            del values["modes"][name]["per_query"]
         values["datasets"] = list(self.datasets)
         means = {metric: self.mean(metric) for metric in (*METRICS, "chance")}
         return {"format": FORMAT, **values, "mean": means}
@@ -193,7 +268,11 @@ class Result:
         if values.get("format") != FORMAT:
             raise UserError(f"a result of format {values.get('format')!r} can't be read: this release reads {FORMAT}")
         modes = {name: ModeResult(**_only(ModeResult, mode)) for name, mode in values["modes"].items()}
-        return cls(**{**_only(cls, values), "modes": modes, "datasets": tuple(values["datasets"])})
+        kept = {**_only(cls, values), "modes": modes}
+        for name in ("datasets", "ranks", "image_size", "trained_on"):
+            if isinstance(kept.get(name), list):
+                kept[name] = tuple(kept[name])
+        return cls(**kept)
 
     def save(self, folder: Path, *, name: str | None = None) -> tuple[Path, Path]:
         """Write the result as JSON and as a Markdown table.
@@ -211,6 +290,51 @@ class Result:
         paths[0].write_text(json.dumps(self.as_dict(), indent=1) + "\n", encoding="utf-8")
         paths[1].write_text(self.markdown(), encoding="utf-8")
         return paths
+
+    def save_queries(self, folder: Path, *, name: str | None = None) -> Path:
+        """Write one CSV line for each query of each setting and trial.
+
+        Args:
+            folder: RUN/results; made if need be.
+            name: of the file, without extension; as `save`, with `-queries`.
+
+        Returns:
+            The file.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        stem = name or (self.split if self.features == "model" else f"{self.split}-frozen")
+        path = folder / f"{stem}-queries.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(QUERY_COLUMNS)
+            for setting, mode in self.modes.items():
+                for rows in mode.per_query:
+                    writer.writerows(_query_lines(setting, rows))
+        return path
+
+
+def _query_lines(setting: str, rows: QueryRows) -> list[list[Any]]:
+    """Lines of QUERY_COLUMNS; what is not there or not defined is left empty."""
+    found = rows.ranking
+    lines = []
+    for number, sample_id in enumerate(rows.sample_ids):
+        caption, camera = int(rows.captions[number]), int(rows.camids[number])
+        skipped = int(found.relevant[number]) == 0
+        values = [int(found.first_hit[number]), float(found.ap[number]), float(found.inp[number])]
+        lines.append(
+            [
+                setting,
+                rows.trial,
+                str(sample_id),
+                "" if caption < 0 else caption,
+                int(rows.pids[number]),
+                "" if camera < 0 else camera,
+                *([""] * 3 if skipped else values),
+                int(found.relevant[number]),
+                int(found.candidates[number]),
+            ]
+        )
+    return lines
 
 
 def _only(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,7 +379,7 @@ def comparison(results: Sequence[Result], *, metrics: Sequence[str] = ("R1", "mA
                     f"{other.label} and {first.label} can't stand in one table: their {name} differs "
                     f"({getattr(other, name)} and {getattr(first, name)}); evaluate both on the same manifest"
                 )
-    render = _markdown if markdown else _aligned
+    render = as_markdown if markdown else aligned
     names = list(first.modes)
     seven = first.mean() is not None
     tables = []
@@ -269,26 +393,4 @@ def comparison(results: Sequence[Result], *, metrics: Sequence[str] = ("R1", "mA
 
 def _row(result: Result, names: Sequence[str], metric: str, seven: bool) -> list[str]:
     values = [getattr(result.modes[name], metric) if name in result.modes else None for name in names]
-    return [_percent(value) for value in [*values, *([result.mean(metric)] if seven else [])]]
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-
-    def line(row: Sequence[str]) -> str:
-        cells = [
-            cell.ljust(width) if n == 0 else cell.rjust(width)
-            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "  ".join(cells).rstrip()
-
-    return "\n".join([line(head), "  ".join("-" * width for width in widths), *(line(row) for row in rows)])
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
+    return [percent(value) for value in [*values, *([result.mean(metric)] if seven else [])]]
