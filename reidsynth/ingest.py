@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
+
+from tqdm import tqdm
 
 from reidsynth import rows
 from reidsynth.errors import UserError
@@ -19,10 +22,12 @@ from reidsynth.storage import content_key, locked
 from reidsynth.tables import CAPTURES, described, table_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import pyarrow as pa
+
+_FIELDS = tuple(field.name for field in fields(Record))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,27 @@ class _SourceTask:
     parameters: str  # JSON: hashable, so that a worker builds the source once
     split: str
     records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _SourceTasks:
+    """Tasks of one shard, listed when they are asked for."""
+
+    source: str
+    parameters: str
+    split: str
+    records: Sequence[Record]  # of the whole split
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return -(-(self.stop - self.start) // ROWS_PER_BLOCK)
+
+    def __iter__(self) -> Iterator[_SourceTask]:
+        part = self.records[self.start : self.stop]
+        for first in range(0, len(part), ROWS_PER_BLOCK):
+            block = tuple(part[first : first + ROWS_PER_BLOCK])
+            yield _SourceTask(self.source, self.parameters, self.split, block)
 
 
 def ingest(
@@ -65,7 +91,7 @@ def ingest(
     _refuse_foreign(out)
     jobs: list[Job] = []
     for split in source.splits():
-        jobs.extend(_source_jobs(source, split))
+        jobs.extend(_source_jobs(source, split, run))
     if not jobs:
         raise UserError(f"the source {name!r} holds no captures: check its root folder and its splits")
     lists = protocol_of(source)  # before the first row: a bad list is told at once
@@ -104,28 +130,35 @@ def _refuse_foreign(out: Path) -> None:
         raise UserError(f"{out} holds other files ({sorted(there)[0]!r}): choose an empty or a new folder")
 
 
-def _source_jobs(source: Source, split: str) -> list[Job]:
-    records = _checked(source, split)
+def _source_jobs(source: Source, split: str, run: Run) -> list[Job]:
+    """One job for each shard. Of a lazy listing only one shard's records are in memory at a time, here and later."""
+    found = source.records(split)
+    records = found if isinstance(found, Sequence) else list(found)
     resolved = resolved_parameters(source)
     total = -(-len(records) // ROWS_PER_SHARD)
     tables = ["captures", *(spec.name for spec in source.tables())]
     identity = [SCHEMA_VERSION, source.name, source.version, rows.without_root(resolved), split]
     jobs = []
-    for number in range(total):
-        part = records[number * ROWS_PER_SHARD : (number + 1) * ROWS_PER_SHARD]
-        listed = [[asdict(record), source.stamp(record)] for record in part]
-        jobs.append(
-            Job(
-                files={table: shard_file(table, split, number, total) for table in tables},
-                split=split,
-                key=content_key(*identity, number, total, listed),
-                rows=len(part),
-                tasks=tuple(
-                    _SourceTask(source.name, json.dumps(resolved), split, tuple(part[i : i + ROWS_PER_BLOCK]))
-                    for i in range(0, len(part), ROWS_PER_BLOCK)
-                ),
+    last: Record | None = None
+    disable = None if run.progress is None else not run.progress
+    bar = tqdm(total=len(records), desc=f"list {split}", unit="row", disable=disable, delay=1, leave=False)
+    with bar:
+        for number in range(total):
+            start, stop = number * ROWS_PER_SHARD, min((number + 1) * ROWS_PER_SHARD, len(records))
+            part = records[start:stop]
+            _check_order(source, part if last is None else [last, *part])
+            last = part[-1]
+            listed = [[{name: getattr(record, name) for name in _FIELDS}, source.stamp(record)] for record in part]
+            jobs.append(
+                Job(
+                    files={table: shard_file(table, split, number, total) for table in tables},
+                    split=split,
+                    key=content_key(*identity, number, total, listed),
+                    rows=len(part),
+                    tasks=_SourceTasks(source.name, json.dumps(resolved), split, records, start, stop),
+                )
             )
-        )
+            bar.update(len(part))
     return jobs
 
 
@@ -134,8 +167,7 @@ def resolved_parameters(source: Source) -> dict[str, Any]:
     return rows.plain(asdict(cast("Any", source)))
 
 
-def _checked(source: Source, split: str) -> list[Record]:
-    records = list(source.records(split))
+def _check_order(source: Source, records: Sequence[Record]) -> None:
     for before, after in pairwise(records):
         if before.sample_id == after.sample_id:
             raise UserError(
@@ -144,7 +176,6 @@ def _checked(source: Source, split: str) -> list[Record]:
             )
         if before.sample_id > after.sample_id:
             raise ValueError(f"source {source.name} lists {after.sample_id!r} after {before.sample_id!r}")
-    return records
 
 
 @lru_cache(maxsize=4)

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm import tqdm
 
@@ -55,15 +55,26 @@ class Run:
     progress: bool | None = None
 
 
+class Tasks(Protocol):
+    """What `Job.tasks` needs: a tuple, or something that lists its tasks when it is iterated."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One shard of work: its files by table, its key, and the tasks whose results fill it in order."""
+    """One shard of work: its files by table, its key, and the tasks whose results fill it in order.
+
+    Tasks may be listed anew each time they are iterated, so that millions of rows don't lie in memory.
+    """
 
     files: dict[str, str]
     split: str
     key: str
     rows: int
-    tasks: tuple[Any, ...]
+    tasks: Tasks
 
     def done(self, folder: Path) -> bool:
         """Whether all its files exist under its key."""
@@ -145,7 +156,7 @@ def execute(
                     table: stack.enter_context(shard_writer(out / file, schemas[table], key=job.key))
                     for table, file in job.files.items()
                 }
-                for _ in job.tasks:
+                for _ in range(len(job.tasks)):
                     batches = next(results)
                     for table, batch in batches.items():
                         write[table](batch)
@@ -153,7 +164,7 @@ def execute(
 
 
 def _check_inputs(manifest: Manifest, jobs: Sequence[Job]) -> None:
-    tasks = [job.tasks[0] for job in jobs]
+    tasks = [next(iter(job.tasks)) for job in jobs]
     starts = {split: shard_starts(manifest.info, split) for split in manifest.splits}
     numbers = {(task.split, bisect_right(starts[task.split], task.start) - 1) for task in tasks}
     for name in ("captures", *tasks[0].inputs):

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
-from collections import OrderedDict
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reidsynth.errors import UserError
 from reidsynth.protocol import ProtocolFile, checked_bytes, read_protocol
+from reidsynth.reader import TableReader as TableReader  # part of this module's interface
+from reidsynth.reader import damaged
 from reidsynth.schema import SCHEMA_VERSION, Modality, Origin, Spectrum, TableSpec
 from reidsynth.storage import content_key, sha256_file, write_json
 from reidsynth.tables import CAPTURES
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE = "manifest.json"
 ABSENT_KEY = "absent"  # key of a shard that holds no value: its captures came from a manifest without this table
-CACHED_GROUPS = 64
 
 
 class _Part(BaseModel):
@@ -142,104 +139,6 @@ def step_shard_key(step: StepInfo, spec: TableSpec, inputs: Iterable[str]) -> st
     return content_key(SCHEMA_VERSION, made, [spec.name, spec.modality, spec.origin, spec.spectrum], list(inputs))
 
 
-class TableReader:
-    """Rows of one table in one split, by number, without loading the table.
-
-    Args:
-        paths: the split's shards in order.
-        name: of the table, for messages.
-
-    Raises:
-        UserError: when a shard turns out to be damaged (pages carry checksums).
-    """
-
-    def __init__(self, paths: Iterable[Path], name: str) -> None:
-        self.name = name
-        self._paths = list(paths)
-        self._files = [self._opened(path) for path in self._paths]
-        groups = [
-            (number, group, file.metadata.row_group(group).num_rows)
-            for number, file in enumerate(self._files)
-            for group in range(file.metadata.num_row_groups)
-        ]
-        self._groups = [(number, group) for number, group, _ in groups]
-        self._ends = list(accumulate(rows for _, _, rows in groups))
-        self._cache: OrderedDict[int, pa.Table] = OrderedDict()
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        """Return one row; an absent image or caption is None.
-
-        Raises:
-            IndexError: outside the split.
-            UserError: when the shard is damaged.
-        """
-        if not 0 <= row < len(self):
-            raise IndexError(f"row {row} of {len(self)} in table {self.name!r}")
-        group = bisect_right(self._ends, row)
-        start = self._ends[group - 1] if group else 0
-        values: dict[str, Any] = self._group(group).slice(row - start, 1).to_pylist()[0]
-        return values
-
-    def columns(self, names: Iterable[str]) -> pa.Table:
-        """Return whole columns; meant for the light ones.
-
-        Raises:
-            UserError: when a shard is damaged.
-        """
-        wanted = list(names)
-        tables = []
-        for path, file in zip(self._paths, self._files, strict=True):
-            try:
-                tables.append(file.read(columns=wanted).replace_schema_metadata(None))
-            except (pa.ArrowException, OSError) as error:
-                raise damaged(path) from error
-        return pa.concat_tables(tables)
-
-    def rows(self, start: int, stop: int) -> list[dict[str, Any]]:
-        """Return the rows start <= row < stop."""
-        return [self[row] for row in range(start, min(stop, len(self)))]
-
-    def _group(self, index: int) -> pa.Table:
-        table = self._cache.get(index)
-        if table is None:
-            number, group = self._groups[index]
-            try:
-                table = self._files[number].read_row_group(group, use_threads=False)
-            except (pa.ArrowException, OSError) as error:
-                raise damaged(self._paths[number]) from error
-            self._cache[index] = table
-            if len(self._cache) > CACHED_GROUPS:
-                self._cache.popitem(last=False)
-        else:
-            self._cache.move_to_end(index)
-        return table
-
-    @staticmethod
-    def _opened(path: Path) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
-            raise damaged(path) from error
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A reader sent to another process opens its files there."""
-        return {"name": self.name, "paths": self._paths}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["paths"], state["name"])  # type: ignore[misc] # a fresh reader over the same files
-
-
-def damaged(path: Path) -> UserError:
-    """The error of a shard whose bytes are not those that were written."""
-    return UserError(
-        f"{path} is damaged (its content does not match its checksum): delete that file and run the command that made "
-        "it again, or take it from your copy"
-    )
-
-
 class Manifest:
     """An open manifest; `reidsynth.open_manifest` makes one.
 
@@ -313,7 +212,7 @@ class Manifest:
         if split not in self.info.splits:
             raise UserError(f"{self.path} has no split {split!r}: it holds {', '.join(self.splits)}")
         shards = [shard for shard in self.info.shards_of(name) if shard.split == split]
-        return TableReader([self.path / shard.file for shard in shards], name)
+        return TableReader([(self.path / shard.file, shard.rows) for shard in shards], name)
 
     def check_shard(self, shard: ShardInfo) -> None:
         """Compare one shard with its checksum.

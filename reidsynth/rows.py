@@ -263,9 +263,11 @@ def split_infos(folder: Path, files: Mapping[str, Sequence[str]]) -> dict[str, S
     for split, paths in files.items():
         if not paths:
             continue
-        columns = ["pid", "role"]
-        table = pa.concat_tables(pq.read_table(folder / path, columns=columns, partitioning=None) for path in paths)
-        roles = Counter(table.column("role").to_pylist())
-        identities = pc.count_distinct(table.column("pid")).as_py()
-        infos[split] = SplitInfo(rows=table.num_rows, identities=identities, roles=dict(sorted(roles.items())))
+        people: set[int] = set()
+        roles: Counter[str] = Counter()
+        for path in paths:
+            table = pq.read_table(folder / path, columns=["pid", "role"], partitioning=None)
+            people.update(pc.unique(table.column("pid")).to_pylist())
+            roles.update(table.column("role").to_pylist())
+        infos[split] = SplitInfo(rows=roles.total(), identities=len(people), roles=dict(sorted(roles.items())))
     return infos

@@ -53,6 +53,9 @@ class Source(Protocol):
     def records(self, split: str) -> Iterable[Record]:
         """Rows of a split, in sample_id order, unique.
 
+        Small data sets give a list. One of millions of rows gives a `Sequence` of its own, with a length and with
+        slices that list only their part (`synth-pedes`): no more than a shard of records is then held in memory.
+
         Raises:
             UserError: the folder is not what the data set's owners ship.
         """
