@@ -103,8 +103,9 @@ def evaluate_loaded(
     started = time.perf_counter()
     dataset = evaluation_data(loaded, manifest, split, modes)
     benchmark = choose_protocol(dataset.datasets.tolist(), protocol)
-    settings, left_out = _possible(choose_settings(benchmark, modes), dataset, f"{split!r} of {manifest}", bool(modes))
-    encoder = FrozenEncoder(loaded.backbone) if frozen else cast(Encoder, loaded.model)
+    asked = _supported(choose_settings(benchmark, modes), loaded, bool(modes))
+    settings, left_out = _possible(asked, dataset, f"{split!r} of {manifest}", bool(modes))
+    encoder = FrozenEncoder(_untrained(loaded)) if frozen else cast(Encoder, loaded.model)
     found, unmatched = evaluate_settings(
         encoder,
         dataset,
@@ -161,6 +162,28 @@ def _makers(manifest: str | Path, tables: Sequence[str]) -> str:
         for name, step in steps.items()
     ]
     return " and ".join(dict.fromkeys(told))
+
+
+def _supported(settings: Sequence[Setting], loaded: LoadedRun, asked: bool) -> list[Setting]:
+    """The settings whose query and gallery the model can encode; its frozen encoder is asked the same."""
+    model = cast(Encoder, loaded.model)
+    able = [s for s in settings if model.supports(s.mode.query) and model.supports(s.mode.gallery)]
+    if len(able) < len(settings) and (asked or not able):
+        lost = [setting.name for setting in settings if setting not in able]
+        mend = f"ask for {', '.join(setting.name for setting in able)}" if able else "ask for other modes"
+        raise UserError(f"the model {loaded.config.model.name} does not encode all of {', '.join(lost)}: {mend}")
+    return able
+
+
+def _untrained(loaded: LoadedRun) -> DualEncoder:
+    """The run's encoder as it was before training."""
+    part = loaded.config.backbone
+    if part.frozen:
+        return loaded.backbone
+    from reidtrain.backbones import build_backbone
+
+    fresh = build_backbone(part.name, image_size=part.image_size)
+    return fresh.to(next(loaded.backbone.parameters()).device)
 
 
 def _selected_on(loaded: LoadedRun) -> str | None:

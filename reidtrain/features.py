@@ -39,6 +39,10 @@ class Encoder(Protocol):
         """Encode B samples that have these modalities: (B, D)."""
         ...
 
+    def supports(self, modalities: Modalities) -> bool:
+        """Whether `encode` takes these modalities."""
+        ...
+
 
 @runtime_checkable
 class PartEncoder(Protocol):
@@ -64,6 +68,10 @@ class FrozenEncoder:
     """
 
     backbone: DualEncoder
+
+    def supports(self, modalities: Modalities) -> bool:
+        """Every set of modalities."""
+        return bool(modalities)
 
     def encode(self, batch: Batch, modalities: Modalities) -> Tensor:
         """Encode B samples: (B, D)."""

@@ -1,4 +1,8 @@
-"""What each model minimises: its outputs joined with losses. Each registers by one line in OBJECTIVES."""
+"""What each model minimises: its outputs joined with losses. Each registers by one line in OBJECTIVES.
+
+An objective first gathers features and labels over the processes (`reidtrain.gather`), so that a loss sees the whole
+batch whatever the number of processes.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,11 @@ import torch
 
 from reidtrain.batch import Batch, QueryMode
 from reidtrain.errors import UserError
+from reidtrain.gather import gather, gather_batch, gather_named
 from reidtrain.losses import routing_entropy, sdm
+from reidtrain.losses import unireid as losses_of_unireid
 from reidtrain.models.flexireid import FlexiReIDOutputs
+from reidtrain.models.unireid import UNIReIDOutputs
 
 Objective = Callable[[Any, Batch, Mapping[str, Any]], dict[str, torch.Tensor]]
 
@@ -53,19 +60,24 @@ def flexireid(outputs: FlexiReIDOutputs, batch: Batch, options: Mapping[str, Any
         `total`, `sdm`, `ada`, `active_experts` (no gradient), and `sdm/<mode>` for each mode.
     """
     chosen = options_of(FLEXIREID_DEFAULTS, options, "flexireid")
+    batch = gather_batch(batch)
+    gallery, gallery_valid = gather(outputs.gallery), gather(outputs.gallery_valid)
+    rows = len(outputs.gallery)
+    queries = gather_named({QueryMode(mode).name: feature for mode, feature in outputs.queries.items()}, rows)
+    valid = gather_named({QueryMode(mode).name: mask for mode, mask in outputs.valid.items()}, rows)
     terms: dict[str, torch.Tensor] = {}
-    total = outputs.gallery.sum() * 0.0
-    for modalities, features in outputs.queries.items():
-        rows = outputs.valid[modalities] & outputs.gallery_valid
-        if not bool(rows.any()):
+    total = gallery.sum() * 0.0
+    for name, features in queries.items():
+        use = valid[name] & gallery_valid
+        if not bool(use.any()):
+            total = total + features.sum() * 0.0
             continue
-        name = QueryMode(modalities).name
         terms[f"sdm/{name}"] = sdm(
-            outputs.gallery[rows],
-            features[rows],
-            batch.labels[rows],
+            gallery[use],
+            features[use],
+            batch.labels[use],
             scale=chosen["scale"],
-            image_ids=batch.image_ids[rows] if chosen["use_image_ids"] else None,
+            image_ids=batch.image_ids[use] if chosen["use_image_ids"] else None,
             image_id_factor=chosen["image_id_factor"],
         )
         total = total + chosen["mode_weights"].get(name, 1.0) * terms[f"sdm/{name}"]
@@ -73,12 +85,47 @@ def flexireid(outputs: FlexiReIDOutputs, batch: Batch, options: Mapping[str, Any
     if outputs.routing:
         layers = [routing_entropy(routed.probabilities, routed.mask) for routed in outputs.routing]
         active = [(routed.active * routed.mask).sum() / routed.mask.sum().clamp_min(1) for routed in outputs.routing]
+        # Each process has its own mean over its own tokens; the mean over processes is that of the gradients.
         summed["ada"] = torch.stack(layers).mean()
         summed["active_experts"] = torch.stack(active).mean().detach()
         total = total + chosen["entropy_weight"] * summed["ada"]
     return {"total": total, **summed, **terms}
 
 
+UNIREID_DEFAULTS: dict[str, Any] = {
+    "alpha": 1.0,
+    "gamma": 3.5,
+    "interaction_weight": 1.0,
+    "detach_weights": False,
+}
+
+
+def unireid(outputs: UNIReIDOutputs, batch: Batch, options: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The loss of UNIReID on the rows that hold photograph, sketch and caption; see `reidtrain.losses.unireid`.
+
+    Args:
+        outputs: of the model.
+        batch: not read: a batch holds distinct identities.
+        options: `alpha` (1), `gamma` (3.5; 0 for fixed weights), `interaction_weight` (1), `detach_weights` (false).
+
+    Returns:
+        `total`, `text`, `sketch`, `fused`, `interaction`, and without a gradient `scale` and the mean confidences
+        `p_text`, `p_sketch`.
+    """
+    chosen = options_of(UNIREID_DEFAULTS, options, "unireid")
+    rows = gather(outputs.valid)
+    features = {name: gather(feature) for name, feature in outputs.features.items()}
+    if not bool(rows.any()):
+        nothing = torch.stack([feature.sum() for feature in features.values()]).sum() * 0.0 + outputs.scale * 0.0
+        return {"total": nothing}
+    rgb, sketch, text, fused = (features[name][rows] for name in ("rgb", "sketch", "text", "fused"))
+    losses = losses_of_unireid(rgb, sketch, text, fused, scale=outputs.scale, **chosen)
+    shown = {name: losses[name] for name in ("total", "text", "sketch", "fused", "interaction")}
+    confident = {name: losses[name].mean().detach() for name in ("p_text", "p_sketch")}
+    return {**shown, **confident, "scale": outputs.scale.detach()}
+
+
 OBJECTIVES: dict[str, Objective] = {
     "flexireid": flexireid,
+    "unireid": unireid,
 }

@@ -1,7 +1,8 @@
 """The models; each registers by one line in MODELS.
 
-A model encodes a `Batch` into features: `encode(batch, modalities) -> (B, D)` for search and evaluation, and
-`forward(batch) -> outputs` for its objective of the same name in `reidtrain.objectives`.
+A model encodes a `Batch` into features: `encode(batch, modalities) -> (B, D)` for search and evaluation,
+`supports(modalities) -> bool` says which sets it takes, and `forward(batch) -> outputs` is for its objective of the
+same name in `reidtrain.objectives`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 MODELS: dict[str, str] = {
     "flexireid": "reidtrain.models.flexireid:build",
+    "unireid": "reidtrain.models.unireid:build",
 }
 
 

@@ -191,6 +191,11 @@ class FlexiReID(nn.Module):
             found["text"] = self._text_sequences(batch.tokens, routing)
         return found
 
+    def supports(self, modalities: Sequence[str]) -> bool:
+        """Whether `encode` takes these modalities: rgb alone, or any subset of text, sketch and ir."""
+        wanted = set(modalities)
+        return wanted == {"rgb"} or (bool(wanted) and wanted <= set(QUERY_MODALITIES))
+
     def encode(self, batch: Batch, modalities: Sequence[str]) -> torch.Tensor:
         """Encode queries or gallery items.
 
