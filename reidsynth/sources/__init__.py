@@ -21,6 +21,7 @@ SOURCES: dict[str, str] = {
     "market1501": "reidsynth.sources.market1501:Market1501",
     "pku-sketch": "reidsynth.sources.pku_sketch:PkuSketch",
     "rstpreid": "reidsynth.sources.rstpreid:RstpReid",
+    "synth-pedes": "reidsynth.sources.synth_pedes:SynthPedes",
     "tri-cuhk-pedes": "reidsynth.sources.tri_pedes:TriCuhkPedes",
     "tri-icfg-pedes": "reidsynth.sources.tri_pedes:TriIcfgPedes",
     "tri-rstpreid": "reidsynth.sources.tri_pedes:TriRstpReid",
