@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reidtrain.cli import evaluating, training
+from reidtrain.cli import evaluating, reporting, training
 from reidtrain.cli.shell import app
 
-__all__ = ["app", "evaluating", "training"]
+__all__ = ["app", "evaluating", "reporting", "training"]
