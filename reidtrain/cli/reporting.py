@@ -1,4 +1,4 @@
-"""Commands that put runs side by side: report."""
+"""Commands that put runs side by side: report, ablate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from reidtrain.cli.shell import AsJson, app, examples
+from reidtrain.cli.shell import AsJson, Device, Settings, Split, app, examples
+from reidtrain.errors import UserError
 
 
 @app.command(epilog=examples("reidtrain report runs/flexireid", "reidtrain report runs/* --all --out report.md"))
@@ -38,3 +39,49 @@ def report(
     typer.echo("\n".join(one.text() for one in found).rstrip())
     if out is not None:
         typer.echo(f"written: {out}")
+
+
+@app.command(
+    epilog=examples(
+        "reidtrain ablate flexireid-demo my-rows/*.yaml --manifest data/demo --seeds 0,1,2 --out runs/ablation",
+        "reidtrain ablate flexireid-demo --manifest 'data/demo-{seed}' --seeds 101,102,103 --out runs/worlds --frozen",
+    )
+)
+def ablate(  # noqa: PLR0913 - a command has one argument for each of its options
+    presets: Annotated[list[str], typer.Argument(metavar="PRESET...", help="Rows: names of presets, or YAML files.")],
+    manifest: Annotated[
+        list[str], typer.Option("--manifest", help="Folder of a manifest; {seed} stands for the seed; may be repeated.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the runs; what is finished in it is kept.")],
+    seeds: Annotated[str, typer.Option("--seeds", metavar="N,N,...", help="One run of each row for each.")] = "0,1,2",
+    settings: Settings = None,
+    modes: Annotated[list[str] | None, typer.Option("--modes", help="Query mode or setting; may be repeated.")] = None,
+    protocol: Annotated[str | None, typer.Option("--protocol", help="As `reidtrain protocols` lists them.")] = None,
+    split: Split = "test",
+    frozen: Annotated[bool, typer.Option("--frozen", help="Also a row of the encoder without training.")] = False,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train and evaluate presets with several seeds; print mean and spread. Run it again to go on."""
+    from reidtrain.ablation import Plan
+    from reidtrain.ablation import ablate as run_all
+
+    if not all(part.strip().lstrip("-").isdigit() for part in seeds.split(",")):
+        raise UserError(f"seeds {seeds!r} can't be read: write whole numbers joined by commas, for example 0,1,2")
+    plan = Plan(
+        presets=tuple(presets),
+        manifests=tuple(manifest),
+        seeds=tuple(int(part) for part in seeds.split(",")),
+        settings=tuple(settings or ()),
+        modes=tuple(modes) if modes else None,
+        split=split,
+        protocol=protocol,
+        frozen=frozen,
+    )
+    found = run_all(plan, out, device=device, note=lambda text: typer.echo(text, err=True))
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), indent=1))
+        return
+    typer.echo(
+        f"{found.table('R1')}\n\n{found.table('mAP')}\n\nwritten: {out / 'ablation.md'}, {out / 'ablation.json'}"
+    )
