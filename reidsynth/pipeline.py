@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from reidsynth import rows, shared_captions
 from reidsynth.errors import UserError
@@ -62,6 +62,8 @@ def run_step(out: Path, name: str, method: str, parameters: Mapping[str, Any], *
         UserError: for wrong parameters, a missing or damaged input table, or a full disk.
     """
     step = build_step(name, method, parameters)
+    # Workers need every field, where weights lie on this machine too; the manifest tells only what decides the output.
+    fields = json.dumps(rows.plain(asdict(cast("Any", step))), sort_keys=True)
     read_info(out)  # a folder that holds no manifest is left as it is
     with locked(out):
         manifest = open_manifest(out)
@@ -76,7 +78,7 @@ def run_step(out: Path, name: str, method: str, parameters: Mapping[str, Any], *
             inputs=step.inputs(tuple(manifest.tables)),
         )
         _refuse_overwriting(manifest, spec)
-        jobs = _step_jobs(manifest, spec, made)
+        jobs = _step_jobs(manifest, spec, made, fields)
         if spec.name in manifest.tables and any(not job.done(out) for job in jobs):
             others = {key: table for key, table in manifest.tables.items() if key != spec.name}
             write_info(out, manifest.info.model_copy(update={"tables": others}))
@@ -104,7 +106,7 @@ def _refuse_overwriting(manifest: Manifest, spec: TableSpec) -> None:
         raise UserError(f"{manifest.path} got its table {spec.name!r} from the data set: no step may replace it")
 
 
-def _step_jobs(manifest: Manifest, spec: TableSpec, made: StepInfo) -> list[Job]:
+def _step_jobs(manifest: Manifest, spec: TableSpec, made: StepInfo, fields: str) -> list[Job]:
     jobs = []
     for split in manifest.splits:
         shards = [shard for shard in manifest.info.captures if shard.split == split]
@@ -115,7 +117,7 @@ def _step_jobs(manifest: Manifest, spec: TableSpec, made: StepInfo) -> list[Job]
                 str(manifest.path),
                 made.name,
                 made.method,
-                json.dumps(made.parameters, sort_keys=True),
+                fields,
                 made.inputs,
                 split,
             )

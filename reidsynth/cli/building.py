@@ -116,13 +116,15 @@ remove_background = _step_command(
     "remove-background",
     "grabcut",
     "Segment the person of every photograph into a mask table.",
-    "Example: reidsynth remove-background data/market --method grabcut",
+    "Example: reidsynth remove-background data/market --method grabcut\n\n"
+    "Example: reidsynth remove-background data/market --method rembg --set model=u2net_human_seg",
 )
 build_sketch = _step_command(
     "build-sketch",
     "lineart-standard",
     "Draw a sketch of every photograph: black on white, of the photograph's size, background removed.",
-    "Example: reidsynth build-sketch data/market --method lineart-standard",
+    "Example: reidsynth build-sketch data/market --method lineart-standard\n\n"
+    "Example: reidsynth build-sketch data/market --method lineart --set model=ANNOTATORS --set mask=mask-u2net-human-seg",
 )
 build_ir = _step_command(
     "build-ir",

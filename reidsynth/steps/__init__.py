@@ -13,8 +13,18 @@ if TYPE_CHECKING:
     from reidsynth.schema import Made, Sample, TableSpec
 
 STEPS: dict[str, dict[str, str]] = {
-    "remove-background": {"grabcut": "reidsynth.steps.background:GrabCut"},
-    "build-sketch": {"lineart-standard": "reidsynth.steps.lineart:LineartStandard"},
+    "remove-background": {
+        "grabcut": "reidsynth.steps.background:GrabCut",
+        "rembg": "reidsynth.steps.segmentation:Rembg",
+    },
+    "build-sketch": {
+        "lineart-standard": "reidsynth.steps.lineart:LineartStandard",
+        "lineart": "reidsynth.steps.lineart_network:Lineart",
+        "lineart-coarse": "reidsynth.steps.lineart_network:LineartCoarse",
+        "teed": "reidsynth.steps.edges:Teed",
+        "pidinet": "reidsynth.steps.edges:Pidinet",
+        "hed": "reidsynth.steps.edges:Hed",
+    },
     "build-ir": {"channel-augmentation": "reidsynth.steps.channel_augmentation:ChannelAugmentation"},
     "caption": {"template": "reidsynth.steps.captions.template:Template"},
 }

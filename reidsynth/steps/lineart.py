@@ -21,6 +21,7 @@ from pydantic.dataclasses import dataclass
 
 from reidsynth.schema import Made, Sample, TableSpec
 from reidsynth.steps import mask_table, require
+from reidsynth.steps.matte import matte
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -84,7 +85,7 @@ class LineartStandard:
 
         photo = sample.images["rgb"]
         if self.background == "remove":
-            photo = on_white(photo, next(image for name, image in sample.images.items() if name != "rgb"))
+            photo = matte(photo, next(image for name, image in sample.images.items() if name != "rgb"))
         height, width = photo.shape[:2]
         short = min(height, width)
         factor = min(_LARGEST_FACTOR, max(1, math.ceil(self.drawn_at / short)))
@@ -95,23 +96,6 @@ class LineartStandard:
             lines = cv2.resize(lines, (width, height), interpolation=cv2.INTER_AREA)
         drawn: np.ndarray = (255.0 - np.clip(lines * self.strength, 0, 255)).round().astype(np.uint8)
         return drawn
-
-
-def on_white(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Erase the background to white.
-
-    Args:
-        photo: uint8 (H, W, 3).
-        mask: uint8 (H, W), 255 where the person is; its edge is softened by under a pixel.
-
-    Returns:
-        A new uint8 array (H, W, 3).
-    """
-    import cv2
-
-    share = cv2.GaussianBlur(mask.astype(np.float32) / 255.0, (0, 0), 0.7)[:, :, None]
-    erased: np.ndarray = (photo * share + 255.0 * (1.0 - share)).round().astype(np.uint8)
-    return erased
 
 
 def _detect(photo: np.ndarray, sigma: float, threshold: int) -> np.ndarray:

@@ -1,0 +1,253 @@
+"""rembg's model registry: finds a model's file, checks it, opens it, and learns how rembg prepares its input."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reidsynth.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reidsynth.steps.networks import Device
+
+
+@dataclass(frozen=True)
+class Network:
+    """A loaded model and how rembg prepares its input.
+
+    Args:
+        session: ONNX Runtime session.
+        mean: that rembg subtracts, of each channel in 0..1.
+        std: that it divides by.
+        size: width and height that it takes.
+        batch: photographs in one run; 1 where the model was exported so.
+        logits: whether a sigmoid is still to come.
+    """
+
+    session: Any
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    size: tuple[int, int]
+    batch: int
+    logits: bool
+
+    def probabilities(self, stack: np.ndarray) -> np.ndarray:
+        """Run on prepared photographs (N, 3, h, w); returns float32 (N, h', w')."""
+        given = self.session.get_inputs()[0]
+        kind = np.float16 if given.type == "tensor(float16)" else np.float32
+        found = []
+        for first in range(0, len(stack), self.batch):
+            part = stack[first : first + self.batch].astype(kind, copy=False)
+            found.append(self.session.run(None, {given.name: part})[0][:, 0])
+        raw = np.concatenate(found).astype(np.float32)
+        if self.logits:
+            return np.asarray(1.0 / (1.0 + np.exp(-np.clip(raw, -60.0, 60.0))), dtype=np.float32)
+        return raw
+
+    def prepared(self, square: np.ndarray) -> np.ndarray:
+        """A photograph (h, w, 3) as the network takes it (3, h, w): over its largest value, then standardised."""
+        values = np.arange(256)[:, None] / max(int(square.max()), 1e-6)
+        table = ((values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
+        return np.stack([table[square[:, :, channel], channel] for channel in range(3)])
+
+
+def find(model: str, file: str | None, *, check: bool = True) -> Path:
+    """Find a model's file: the one given, or rembg's own, which rembg downloads if it must.
+
+    Args:
+        model: name in rembg's registry.
+        file: path given by the user.
+        check: whether to compare rembg's own file with the checksum in its registry.
+
+    Raises:
+        UserError: there is none, it can't be fetched, or it is damaged.
+    """
+    if file is not None:
+        if not Path(file).expanduser().is_file():
+            raise UserError(f"file={file!r} for the model {model!r} does not exist: pass the path of its ONNX file")
+        return Path(file).expanduser()
+    session = _session_class(model)
+    existing = session.resolve_existing(f"{model}.onnx")
+    if existing is not None:
+        if check:
+            _check(Path(existing), session)
+        return Path(existing)
+    try:
+        return Path(session.download_models())
+    except Exception as error:  # noqa: BLE001 - requests, pooch and rembg raise many kinds; each means "not to be had"
+        reason = str(error).strip().splitlines()[0][:160] or type(error).__name__
+        raise UserError(
+            f"the model {model!r} needs the file {model}.onnx, which is not on this machine and can't be fetched "
+            f"({reason}): put it at {Path(session.model_dir()) / model}.onnx, or pass its path as --set file=PATH"
+        ) from None
+
+
+def load(model: str, file: str | None, *, device: Device, logits: bool, batch: int) -> Network:
+    """Open a model through rembg's session class.
+
+    Args:
+        model: name in rembg's registry.
+        file: path given by the user, None for rembg's own.
+        device: where to run it.
+        logits: whether a network of the user's leaves out its last sigmoid.
+        batch: photographs in one run, where the model takes more than one.
+
+    Raises:
+        UserError: the file is no such model, or CUDA is asked for and missing.
+    """
+    path = find(model, file, check=False)
+    registered = _session_class(model)
+
+    class Local(registered):  # type: ignore[misc, valid-type] # a class of the registry, known when it runs
+        """The model from a path that was found already, wherever it lies."""
+
+        @classmethod
+        def download_models(cls, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401 - the library's own signature
+            del args, kwargs
+            return str(path)
+
+    try:
+        opened = Local(model, _options(), model_path=str(path), providers=_providers(device))
+    except UserError:
+        raise
+    except Exception as error:  # ONNX Runtime's errors share no public class
+        raise UserError(f"{path.name} can't be opened as an ONNX model ({str(error).strip()[:160]})") from error
+    session = opened.inner_session
+    mean, std, size = _preparation(registered)
+    shape = [given.shape for given in session.get_inputs()]
+    if len(shape) != 1 or len(shape[0]) != 4 or shape[0][1] != 3 or (isinstance(shape[0][0], int) and shape[0][0] != 1):
+        raise UserError(
+            f"{path.name} takes inputs of shape {shape}, and {model!r} needs one of (N, 3, height, width): "
+            "convert the model to that layout"
+        )
+    height, width = shape[0][2:]
+    return Network(
+        session=session,
+        mean=mean,
+        std=std,
+        size=(width, height) if isinstance(width, int) and isinstance(height, int) else size,
+        batch=1 if isinstance(shape[0][0], int) else batch,
+        logits=logits or hasattr(registered, "sigmoid"),
+    )
+
+
+def _session_class(model: str) -> Any:  # noqa: ANN401 - the library ships no types
+    with _without_compiling():
+        from rembg.sessions import sessions
+
+    found = sessions.get(model)
+    if found is None:
+        raise UserError(f"the installed rembg has no model {model!r}: it has {', '.join(sorted(sessions))}")
+    if not found.is_local():
+        raise UserError(f"the model {model!r} sends images to a remote service: choose one that runs on this machine")
+    return found
+
+
+@contextmanager
+def _without_compiling() -> Iterator[None]:
+    """Keep rembg's import from compiling pymatting, which takes half a minute and is not used here."""
+    before = os.environ.get("NUMBA_DISABLE_JIT")
+    os.environ["NUMBA_DISABLE_JIT"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("NUMBA_DISABLE_JIT")
+        if before is not None:
+            os.environ["NUMBA_DISABLE_JIT"] = before
+
+
+class _ToldError(Exception):
+    """Carries how a session prepares its input out of its `predict`."""
+
+
+def _preparation(session: Any) -> tuple[tuple[float, ...], tuple[float, ...], tuple[int, int]]:  # noqa: ANN401 - untyped
+    """Mean, std and size that a session class hands to `normalize`; rembg keeps them nowhere else."""
+    from PIL import Image
+
+    class Asked(session):
+        def __init__(self) -> None:
+            self.inner_session = SimpleNamespace(run=None)
+
+        def normalize(self, img: Any, mean: Any, std: Any, size: Any, *rest: Any, **more: Any) -> Any:  # noqa: ANN401 - the library's own signature
+            del img, rest, more
+            raise _ToldError(mean, std, size)
+
+    try:
+        Asked().predict(Image.new("RGB", (8, 8)))
+    except _ToldError as told:
+        mean, std, size = told.args
+        return tuple(mean), tuple(std), (int(size[0]), int(size[1]))
+    raise UserError("the installed rembg prepares its input in an unknown way: install rembg 2.0.60 to 2.0.86")
+
+
+def _options() -> Any:  # noqa: ANN401 - the library ships no types
+    """Threads as the worker may use them: ONNX Runtime would take every core of the machine."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return options
+
+
+def _providers(device: Device) -> list[str]:
+    import onnxruntime
+
+    there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device == "cuda" and not there:
+        raise UserError(
+            "device 'cuda' was asked for and this ONNX Runtime has no CUDA: install onnxruntime-gpu in place of "
+            "onnxruntime, or use device=cpu"
+        )
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if there and device != "cpu" else ["CPUExecutionProvider"]
+
+
+def _check(path: Path, session: Any) -> None:  # noqa: ANN401 - the library ships no types
+    """Compare a file with rembg's registry; rembg itself trusts whatever lies under the right name."""
+    import pooch
+
+    known = _registered_checksum(session)
+    if known is None:
+        return
+    algorithm, _, expected = known.rpartition(":")
+    found = pooch.file_hash(str(path), alg=algorithm or "sha256")
+    if found != expected:
+        raise UserError(
+            f"{path} is not the model that rembg publishes (its {algorithm} is {found}, not {expected}): delete it and "
+            "run this again, or pass it as --set file=PATH if you mean to use it"
+        )
+
+
+def _registered_checksum(session: Any) -> str | None:  # noqa: ANN401 - the library ships no types
+    """What rembg would compare a download with; None where it compares nothing. Nothing is downloaded here."""
+    import pooch
+
+    class Absent(session):
+        @classmethod
+        def resolve_existing(cls, fname: str, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the library's own
+            del fname, args, kwargs
+
+    told: list[str | None] = []
+
+    def note(url: str, known_hash: str | None = None, **rest: Any) -> None:  # noqa: ANN401 - the library's own
+        del url, rest
+        told.append(known_hash)
+
+    retrieve = pooch.retrieve
+    pooch.retrieve = note
+    try:
+        Absent.download_models()
+    except ImportError:  # a model that is converted from another one after its download
+        return None
+    finally:
+        pooch.retrieve = retrieve
+    return told[0] if told else None

@@ -1,0 +1,90 @@
+"""Randomly initialised weights under their real file names, and ONNX files written by hand."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+RED = ((6.0, -6.0, 0.0), -2.0)
+"""Weights and bias of a network that takes what is red for a person."""
+
+
+def _field(number: int, value: int | bytes) -> bytes:
+    """One protobuf field: a varint, or bytes with their length."""
+    if isinstance(value, int):
+        return _varint(number << 3) + _varint(value)
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
+
+
+def _varint(value: int) -> bytes:
+    found = b""
+    while value > 127:
+        found, value = found + bytes([value & 127 | 128]), value >> 7
+    return found + bytes([value])
+
+
+def _value(name: bytes, shape: tuple[int | str, ...]) -> bytes:
+    dims = b"".join(_field(1, _field(1, d) if isinstance(d, int) else _field(2, d.encode())) for d in shape)
+    return _field(1, name) + _field(2, _field(1, _field(1, 1) + _field(2, dims)))
+
+
+def _tensor(name: bytes, array: np.ndarray) -> bytes:
+    dims = b"".join(_field(1, size) for size in array.shape)
+    return dims + _field(2, 1) + _field(8, name) + _field(9, array.astype("<f4").tobytes())
+
+
+def onnx(
+    path: Path,
+    *,
+    weights: tuple[float, float, float] = RED[0],
+    bias: float = RED[1],
+    batch: int | str = "n",
+    side: int = 320,
+    sigmoid: bool = True,
+) -> Path:
+    """A 1x1 convolution and a sigmoid as an ONNX file; one probability for each pixel, from its colour alone."""
+    last = b"raw" if sigmoid else b"y"
+    nodes = [_field(1, b"x") + _field(1, b"w") + _field(1, b"b") + _field(2, last) + _field(4, b"Conv")]
+    if sigmoid:
+        nodes.append(_field(1, b"raw") + _field(2, b"y") + _field(4, b"Sigmoid"))
+    graph = b"".join(_field(1, node) for node in nodes) + _field(2, b"g")
+    graph += _field(5, _tensor(b"w", np.array(weights).reshape(1, 3, 1, 1)))
+    graph += _field(5, _tensor(b"b", np.array([bias])))
+    graph += _field(11, _value(b"x", (batch, 3, side, side))) + _field(12, _value(b"y", (batch, 1, side, side)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_field(1, 8) + _field(7, graph) + _field(8, _field(1, b"") + _field(2, 13)))
+    return path
+
+
+@lru_cache(maxsize=1)
+def annotators(folder: Path) -> Path:
+    """A folder with every file of controlnet_aux that the sketch steps use."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from controlnet_aux.hed import ControlNetHED_Apache2
+        from controlnet_aux.lineart import Generator
+        from controlnet_aux.pidi.model import pidinet
+        from controlnet_aux.teed.ted import TED
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(Generator(3, 1, 3).state_dict(), folder / "sk_model.pth")
+    torch.save(Generator(3, 1, 3).state_dict(), folder / "sk_model2.pth")
+    torch.save(ControlNetHED_Apache2().state_dict(), folder / "ControlNetHED.pth")
+    torch.save(TED().state_dict(), folder / "5_model.pth")
+    saved = {f"module.{name}": value for name, value in pidinet().state_dict().items()}
+    torch.save({"state_dict": saved}, folder / "table5_pidinet.pth")
+    return folder
+
+
+def parameters(step: str, method: str, folder: Path) -> dict[str, object]:
+    """Parameters that let a registered method run on weights drawn below `folder`; {} where it needs none."""
+    if method == "rembg":
+        return {"model": "u2net_custom", "file": str(onnx(folder / "red.onnx"))}
+    if step == "build-sketch" and method in ("lineart", "lineart-coarse", "teed", "pidinet", "hed"):
+        return {"model": str(annotators(folder))}
+    return {}
