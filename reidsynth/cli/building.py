@@ -124,7 +124,7 @@ build_sketch = _step_command(
     "lineart-standard",
     "Draw a sketch of every photograph: black on white, of the photograph's size, background removed.",
     "Example: reidsynth build-sketch data/market --method lineart-standard\n\n"
-    "Example: reidsynth build-sketch data/market --method lineart --set model=ANNOTATORS --set mask=mask-u2net-human-seg",
+    "Example: reidsynth build-sketch data/market --method lineart --set model=FOLDER --set mask=mask-u2net-human-seg",
 )
 build_ir = _step_command(
     "build-ir",
