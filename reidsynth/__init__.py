@@ -13,7 +13,16 @@ __version__ = "0.1.0"
 
 
 def open_manifest(path: str | Path) -> Manifest:
-    """Open a manifest folder; see `reidsynth.manifest.open_manifest`."""
+    """Open a manifest: a folder, or a repository on the Hub, which is downloaded into the Hub client's cache.
+
+    Args:
+        path: a folder; or `owner/name`, `owner/name@revision`, `hf://datasets/owner/name`. What is spelled like a
+            repository is one only where neither it nor the folder above it exists here.
+
+    Raises:
+        UserError: see `reidsynth.manifest.open_manifest` and `reidsynth.hub.fetch`.
+    """
+    from reidsynth.hub import fetch, is_repository
     from reidsynth.manifest import open_manifest as opened
 
-    return opened(path)
+    return opened(fetch(str(path)) if is_repository(path) else path)

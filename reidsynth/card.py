@@ -1,22 +1,25 @@
-"""The dataset card and the preview of a manifest, generated from its description."""
+"""The dataset card of a manifest or of a release, generated from its description."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import yaml
 
-from reidsynth.manifest import Manifest, ManifestInfo, TableInfo
-from reidsynth.storage import content_key, write_text
-from reidsynth.tables import CAPTURES, described, shard_writer, table_schema
+from reidsynth.policy import Policy, Visibility
+from reidsynth.previews import PREVIEW_FILE, write_preview
+from reidsynth.storage import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-PREVIEW_ROWS = 256
-PREVIEW_FILE = "preview/preview-00000-of-00001.parquet"
+    from reidsynth.manifest import ManifestInfo, SourceInfo, TableInfo
+
+__all__ = ["PREVIEW_FILE", "ReleaseNotes", "write_card"]
+
+SPDX = ("Apache-2.0", "MIT", "CC0-1.0", "CC-BY-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0")
 
 USE = """\
 ## Intended use and privacy
@@ -28,17 +31,58 @@ they are not measurements, and a model that does well on them has not been shown
 sketches or descriptions.
 """
 
+TAKE_DOWN = """\
+## Take-down
 
-def write_card(folder: Path, info: ManifestInfo) -> None:
-    """Write `README.md` and the preview of a manifest; equal descriptions give equal bytes."""
-    _write_preview(folder, info)
-    front = yaml.safe_dump(_front_matter(info), sort_keys=False, allow_unicode=True, width=110)
-    parts = [f"---\n{front}---\n\n# {info.name}\n", info.about, _loading(info), _terms(info), _statistics(info)]
-    parts += [_generators(info), USE]
-    write_text(folder / "README.md", "\n".join(part.rstrip() + "\n" for part in parts if part))
+Whoever is shown here, or holds rights in a source, can have rows removed: {contact}, naming the `sample_id` or the
+`pid` if known. Rows are removed from every table and from the history of this repository; whoever has a copy is asked
+to pull again.
+"""
+
+GATED = (
+    "Access is given for research on person re-identification. By asking for it you agree to the terms of every source "
+    "named in this card, to identify nobody, and not to pass the data on."
+)
 
 
-def _front_matter(info: ManifestInfo) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class ReleaseNotes:
+    """What the card of a release says besides.
+
+    Args:
+        visibility: of the repository.
+        refused: table -> why it is not in it.
+        contact: where people ask for a take-down; the repository's discussions by default.
+    """
+
+    visibility: Visibility
+    refused: Mapping[str, str] = field(default_factory=dict)
+    contact: str = ""
+
+
+def write_card(
+    folder: Path, info: ManifestInfo, *, out: Path | None = None, release: ReleaseNotes | None = None
+) -> None:
+    """Write `README.md` and the preview of a manifest; equal descriptions give equal bytes.
+
+    Args:
+        folder: of the manifest.
+        info: what to describe; only tables that it names are shown.
+        out: where to write; the manifest's own folder by default.
+        release: what a published card says besides.
+    """
+    target = folder if out is None else out
+    write_preview(folder, info, out=target)
+    front = yaml.safe_dump(_front_matter(info, release), sort_keys=False, allow_unicode=True, width=110)
+    parts = [f"---\n{front}---\n\n# {info.name}\n", info.about, _loading(info), _terms(info), _origin(info)]
+    parts += [_statistics(info), _generators(info), USE]
+    if release is not None:
+        contact = release.contact or "open a discussion in this repository"
+        parts += [_missing(info, release), TAKE_DOWN.format(contact=contact)]
+    write_text(target / "README.md", "\n".join(part.rstrip() + "\n" for part in parts if part))
+
+
+def _front_matter(info: ManifestInfo, release: ReleaseNotes | None) -> dict[str, Any]:
     preview = {"config_name": "preview", "default": True}
     configs: list[dict[str, Any]] = [preview | {"data_files": [{"split": "preview", "path": PREVIEW_FILE}]}]
     for name in ("captures", *info.tables):
@@ -46,18 +90,19 @@ def _front_matter(info: ManifestInfo) -> dict[str, Any]:
         files = [{"split": split, "path": f"{name}/{split}-*.parquet"} for split in splits]
         configs.append({"config_name": name, "data_files": files})
     licence = str(info.source.policy.get("licence", "other"))
-    spdx = licence.lower() if licence in ("Apache-2.0", "MIT", "CC0-1.0", "CC-BY-4.0") else "other"
-    return {
+    values: dict[str, Any] = {
         "pretty_name": info.name,
-        "license": spdx,
+        "license": licence.lower() if licence in SPDX else "other",
         "task_categories": ["image-feature-extraction"],
         "tags": ["person-re-identification", *sorted({table.modality for table in info.tables.values()})],
-        "configs": configs,
     }
+    if release is not None and release.visibility == "gated":
+        values["extra_gated_prompt"] = GATED
+    return values | {"configs": configs}
 
 
 def _loading(info: ManifestInfo) -> str:
-    table = next((name for name in info.tables if name.startswith("sketch-")), next(iter(info.tables)))
+    table = next((name for name in info.tables if name.startswith("sketch-")), next(iter(info.tables), "captures"))
     split = next(iter(info.splits))
     return (
         "One table for each modality; row *n* of every table is capture *n*.\n\n```python\nfrom datasets import "
@@ -66,15 +111,42 @@ def _loading(info: ManifestInfo) -> str:
 
 
 def _terms(info: ManifestInfo) -> str:
-    policy = info.source.policy
-    release = ", ".join(f"{name}: {how}" for name, how in dict(policy.get("release", {})).items())
-    lines = [
-        "## Terms",
-        "",
-        f"- Source: `{info.source.dataset}`, read by `{info.source.name}` version {info.source.version}.",
-        f"- Licence of the source: {policy.get('licence')}. {policy.get('note', '')}".rstrip(),
-        f"- Release: {release + '; ' if release else ''}everything else: {policy.get('default_release')}.",
+    lines = ["## Terms", ""]
+    for source in info.sources:
+        lines += _source_terms(source)
+    for table in info.tables.values():
+        if table.step is not None and table.step.terms:
+            terms = Policy.from_dict(table.step.terms)
+            told = f"- `{table.name}` was made by weights trained on data under: {terms.licence}. {terms.note}"
+            lines.append(told.rstrip())
+    if len(info.sources) > 1:
+        lines.append("- Of several terms the strictest holds for every table.")
+    return "\n".join(lines)
+
+
+def _source_terms(source: SourceInfo) -> list[str]:
+    policy = Policy.from_dict(source.policy)
+    own = ", ".join(f"{name}: {how}" for name, how in policy.release.items())
+    derived = ", ".join(
+        f"{name}: {policy.release_of(name, 'synthetic')}" for name in modalities if name in policy.derived
+    )
+    return [
+        f"- Source: `{source.dataset}`, read by `{source.name}` version {source.version}.",
+        f"  - Licence: {policy.licence}. {policy.note}".rstrip(),
+        f"  - Release of its own tables: {own + '; ' if own else ''}everything else: {policy.default_release}.",
+        f"  - Release of what is made from them: {derived + '; ' if derived else ''}everything else: "
+        f"{policy.release_of('', 'synthetic')}.",
     ]
+
+
+def _origin(info: ManifestInfo) -> str:
+    """How rows were chosen or joined, where they were."""
+    lines = []
+    if info.merged:
+        lines.append(f"Merged from {', '.join(f'`{source.dataset}`' for source in info.merged)}.")
+    for selection in info.selections:
+        rules = "; ".join(f"{name} {value}" for name, value in selection.items())
+        lines.append(f"Rows selected by: {rules}.")
     return "\n".join(lines)
 
 
@@ -83,7 +155,8 @@ def _statistics(info: ManifestInfo) -> str:
     for split, size in info.splits.items():
         roles = ", ".join(f"{role} {count}" for role, count in size.roles.items())
         lines.append(f"| {split} | {size.rows} | {size.identities} | {roles} |")
-    lines += ["", "| table | origin | split | pass | fail | absent | error |", "|---|---|---|---|---|---|---|"]
+    if info.tables:
+        lines += ["", "| table | origin | split | pass | fail | absent | error |", "|---|---|---|---|---|---|---|"]
     for name, table in info.tables.items():
         origin = f"{table.origin} ({table.spectrum})" if table.spectrum else table.origin
         for split, counts in table.counts.items():
@@ -102,7 +175,14 @@ def _generators(info: ManifestInfo) -> str:
     made = [table for table in info.tables.values() if table.step is not None]
     if not made:
         return ""
-    lines = ["## Generators and gates", ""]
+    lines = [
+        "## Generators and gates",
+        "",
+        "| table | step | model | revision | weights (sha256) |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [_generator_row(table) for table in made]
+    lines.append("")
     for table in made:
         lines.append(_generator(table))
         reasons = "; ".join(f"{reason}: {count}" for reason, count in table.reasons.items())
@@ -110,46 +190,36 @@ def _generators(info: ManifestInfo) -> str:
     return "\n".join(lines)
 
 
+def _generator_row(table: TableInfo) -> str:
+    step = table.step
+    assert step is not None  # the caller keeps made tables only
+    model = step.parameters.get("model") or ("no weights" if not step.weights else step.method)
+    weights = "<br>".join(f"{file}: `{digest}`" for file, digest in step.weights.items()) or "-"
+    revision = step.parameters.get("revision") or "-"
+    return f"| `{table.name}` | {step.name} {step.method} v{step.version} | {model} | {revision} | {weights} |"
+
+
 def _generator(table: TableInfo) -> str:
     step = table.step
     assert step is not None  # the caller keeps made tables only
     parameters = ", ".join(f"{name}={value}" for name, value in step.parameters.items()) or "no parameters"
-    weights = "".join(f"; weights {file} sha256 {digest}" for file, digest in step.weights.items())
     inputs = ", ".join(f"`{name}`" for name in step.inputs)
-    return f"- `{table.name}`: {step.name} {step.method} version {step.version} from {inputs} ({parameters}{weights})"
+    return f"- `{table.name}`: {step.name} {step.method} version {step.version} from {inputs} ({parameters})"
 
 
-def _write_preview(folder: Path, info: ManifestInfo) -> None:
-    """Write the first captures of every split with all modalities side by side."""
-    tables = info.tables
-    schema = described(pa.schema(_preview_fields(tables)))
-    key = content_key(
-        "preview", sorted(shard.sha256 for name in ("captures", *tables) for shard in info.shards_of(name))
-    )
-    total = sum(size.rows for size in info.splits.values())
-    manifest = Manifest(folder, info)
-    with shard_writer(folder / PREVIEW_FILE, schema, key=key) as write:
-        for split, size in info.splits.items():
-            count = min(size.rows, max(1, PREVIEW_ROWS * size.rows // total))
-            readers = {name: manifest.table(name, split) for name in ("captures", *tables)}
-            for start in range(0, count, 100):
-                block = {name: reader.rows(start, min(start + 100, count)) for name, reader in readers.items()}
-                values = [_wide({name: block[name][i] for name in block}) for i in range(len(block["captures"]))]
-                write(pa.RecordBatch.from_pylist(values, schema=schema.remove_metadata()))
-
-
-def _preview_fields(tables: Mapping[str, TableInfo]) -> list[pa.Field]:
-    fields = [CAPTURES.field(name) for name in ("sample_id", "pid", "camid", "split", "role")]
-    for name, table in tables.items():
-        column = "captions" if table.modality == "text" else "image"
-        fields.append(pa.field(name, table_schema(table.spec).field(column).type))
-    return fields
-
-
-def _wide(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    capture = rows["captures"]
-    wide = {name: capture[name] for name in ("sample_id", "pid", "camid", "split", "role")}
-    for name, row in rows.items():
-        if name != "captures":
-            wide[name] = row["captions"] if "captions" in row else row["image"]
-    return wide
+def _missing(info: ManifestInfo, release: ReleaseNotes) -> str:
+    if not release.refused:
+        return ""
+    lines = ["## What is not here", "", "| table | why |", "|---|---|"]
+    lines += [f"| {name} | {why} |" for name, why in release.refused.items()]
+    own = [name for name in release.refused if name in info.withheld and info.withheld[name].step is None]
+    if own:
+        lines += [
+            "",
+            "Whoever holds the data set joins its own tables by the checksums of its files (`captures.source_sha256`):",
+            "",
+            "```bash",
+            "reidsynth rehydrate REPOSITORY FOLDER_OF_THE_DATA_SET --out data/joined",
+            "```",
+        ]
+    return "\n".join(lines)

@@ -264,6 +264,15 @@ def read_info(folder: Path) -> ManifestInfo:
         raise UserError(
             f"{folder} {what}, so it is no manifest: build one with `reidsynth build` or `reidsynth ingest`"
         )
+    return parse_info(file)
+
+
+def parse_info(file: Path) -> ManifestInfo:
+    """Read and check one `manifest.json`.
+
+    Raises:
+        UserError: when it is unreadable or of another schema version.
+    """
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         version = values.get("schema_version") if isinstance(values, dict) else None

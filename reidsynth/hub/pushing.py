@@ -1,0 +1,187 @@
+"""Push a release: what is missing in the repository, after its privacy has been read back."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from reidsynth.errors import UserError
+from reidsynth.hub.remote import Remote
+from reidsynth.manifest import MANIFEST_FILE
+from reidsynth.release import GENERATED, File, Release, identity_of, write_generated
+from reidsynth.storage import sha256_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from huggingface_hub import HfApi
+
+COMMIT_FILES = 50
+COMMIT_BYTES = 2**30
+_OURS = (".gitattributes", "README.md")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a push did, or would do.
+
+    Args:
+        repository: its name.
+        visibility: of the repository.
+        new: whether it did not exist.
+        tables: that are in the release.
+        refused: what stays -> why.
+        sent: files that were sent (or would be), with their sizes in bytes.
+        kept: number of files that were there already.
+        deleted: files of the repository that the release no longer names.
+    """
+
+    repository: str
+    visibility: str
+    new: bool
+    tables: tuple[str, ...]
+    refused: dict[str, str]
+    sent: dict[str, int]
+    kept: int
+    deleted: tuple[str, ...]
+
+
+def push(
+    release: Release,
+    repository: str,
+    *,
+    replace: bool = False,
+    dry_run: bool = False,
+    api: HfApi | None = None,
+    progress: bool | None = None,
+) -> Report:
+    """Publish a release: only what is not there yet, nothing before the repository's privacy has been read back.
+
+    Args:
+        release: from `reidsynth.release.plan_release`.
+        repository: `owner/name` on the Hub.
+        replace: delete tables of the repository that the release does not hold, or other captures.
+        dry_run: send nothing and make nothing; only look.
+        api: of huggingface_hub.
+        progress: whether to draw a bar; None draws it on terminals only.
+
+    Returns:
+        What was sent and what stays.
+
+    Raises:
+        UserError: when nothing may be published, the repository is more open than asked or holds something else, a
+            shard is damaged, or the Hub refuses or does not answer.
+    """
+    if not dry_run and len(release.tables) == 1:
+        reasons = "; ".join(f"{name}: {why}" for name, why in release.refused.items())
+        raise UserError(f"no table of {release.manifest.path} may be published like this ({reasons})")
+    remote = Remote(repository, api)
+    with tempfile.TemporaryDirectory(prefix="reidsynth-release-") as folder:
+        generated = write_generated(release, Path(folder))
+        before = remote.visibility()
+        if before is None and not dry_run:
+            remote.create()
+        if before is not None or not dry_run:
+            remote.guard(release.visibility)
+        there = {} if before is None else remote.files()
+        deleted = _leftover(remote, release, there, replace) if before is not None else []
+        missing = [file for file in release.files() if not _same(there.get(file.path), file)]
+        last = [file for file in generated if not _same(there.get(file.path), file)]
+        sent = {file.path: file.bytes for file in (*missing, *last)}
+        kept = sum(1 for _ in release.files()) + len(generated) - len(sent)
+        if not dry_run:
+            _send(remote, release, missing, last, deleted, progress)
+            remote.open(release.visibility)
+    visible = release.visibility if before is None or not dry_run else before
+    return Report(remote.name, visible, before is None, release.tables, release.refused, sent, kept, tuple(deleted))
+
+
+def _send(
+    remote: Remote, release: Release, missing: list[File], last: list[File], deleted: list[str], progress: bool | None
+) -> None:
+    hidden = None if progress is None else not progress
+    total = sum(file.bytes for file in (*missing, *last))
+    with tqdm(total=total, desc=f"push {remote.name}", unit="B", unit_scale=True, disable=hidden) as bar:
+        for batch in _batches(missing):
+            for file in batch:
+                _check(file)
+            remote.guard(release.visibility)
+            remote.commit(batch, [], f"Add {', '.join(sorted({file.path.partition('/')[0] for file in batch}))}")
+            bar.update(sum(file.bytes for file in batch))
+        if last or deleted:
+            remote.guard(release.visibility)
+            remote.commit(last, deleted, f"Describe {release.info.name}")
+            bar.update(sum(file.bytes for file in last))
+    there = remote.files()
+    lost = [file.path for file in (*missing, *last) if not _same(there.get(file.path), file)]
+    if lost:
+        raise UserError(f"{remote.name} does not hold {lost[0]} as it was sent: push again")
+
+
+def _batches(files: Sequence[File]) -> Iterator[list[File]]:
+    batch: list[File] = []
+    for file in files:
+        if batch and (len(batch) == COMMIT_FILES or sum(f.bytes for f in batch) + file.bytes > COMMIT_BYTES):
+            yield batch
+            batch = []
+        batch.append(file)
+    if batch:
+        yield batch
+
+
+def _check(file: File) -> None:
+    if not file.local.exists() or (file.sha256 is not None and sha256_file(file.local) != file.sha256):
+        raise UserError(
+            f"{file.local} is not the file on record (missing, or damaged): `reidsynth validate` tells more; nothing "
+            "more was sent"
+        )
+
+
+def _same(found: tuple[int, str] | None, file: File) -> bool:
+    """Whether the repository's file has this content."""
+    if found is None or found[0] != file.bytes:
+        return False
+    if found[1] == file.sha256:
+        return True
+    data = file.local.read_bytes() if file.sha256 is None or len(found[1]) == 40 else None
+    if data is None:
+        return False
+    git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return found[1] in (git, hashlib.sha256(data).hexdigest())
+
+
+def _leftover(remote: Remote, release: Release, there: dict[str, Any], replace: bool) -> list[str]:
+    """Files of an existing repository that must go, where the user agrees."""
+    mine = {file.path for file in release.files()} | set(GENERATED)
+    others = sorted(set(there) - mine - set(_OURS))
+    info = remote.info() if MANIFEST_FILE in there else None
+    if info is None:
+        if others and not _interrupted(others, there, release):
+            raise UserError(
+                f"{remote.name} holds files that are no manifest ({others[0]!r}): choose an empty or a new repository"
+            )
+        return []
+    if identity_of(info) != identity_of(release.info) and not replace:
+        raise UserError(
+            f"{remote.name} holds other captures than {release.manifest.path}: choose another repository, or --replace "
+            "what is there"
+        )
+    lost = sorted(set(info.tables) - set(release.info.tables))
+    if lost and not replace:
+        raise UserError(
+            f"{remote.name} holds tables that this release lacks ({', '.join(lost)}): pull them first, or --replace "
+            "what is there, which deletes them"
+        )
+    return others
+
+
+def _interrupted(others: Sequence[str], there: dict[str, Any], release: Release) -> bool:
+    """Whether a repository without description is what an interrupted push of these captures left."""
+    return not [path for path in others if not path.endswith(".parquet")] and any(
+        shard.file in there for shard in release.info.captures
+    )
