@@ -22,7 +22,13 @@ def open_manifest(path: str | Path) -> Manifest:
     Raises:
         UserError: see `reidsynth.manifest.open_manifest` and `reidsynth.hub.fetch`.
     """
+    from reidsynth.errors import UserError
     from reidsynth.hub import fetch, is_repository
     from reidsynth.manifest import open_manifest as opened
 
-    return opened(fetch(str(path)) if is_repository(path) else path)
+    if not is_repository(path):
+        return opened(path)
+    try:
+        return opened(fetch(str(path)))
+    except UserError as error:
+        raise UserError(f"{path} is no folder here, and as a repository: {error}") from error

@@ -35,8 +35,8 @@ TAKE_DOWN = """\
 ## Take-down
 
 Whoever is shown here, or holds rights in a source, can have rows removed: {contact}, naming the `sample_id` or the
-`pid` if known. Rows are removed from every table and from the history of this repository; whoever has a copy is asked
-to pull again.
+`pid` if known. The publisher removes such rows from every table (`reidsynth select`), pushes what is left with
+`--replace --forget`, which drops the history of this repository too, and whoever has a copy is asked to pull again.
 """
 
 GATED = (
@@ -127,9 +127,7 @@ def _terms(info: ManifestInfo) -> str:
 def _source_terms(source: SourceInfo) -> list[str]:
     policy = Policy.from_dict(source.policy)
     own = ", ".join(f"{name}: {how}" for name, how in policy.release.items())
-    derived = ", ".join(
-        f"{name}: {policy.release_of(name, 'synthetic')}" for name in modalities if name in policy.derived
-    )
+    derived = ", ".join(f"{name}: {policy.release_of(name, 'synthetic')}" for name in policy.derived)
     return [
         f"- Source: `{source.dataset}`, read by `{source.name}` version {source.version}.",
         f"  - Licence: {policy.licence}. {policy.note}".rstrip(),

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from reidsynth import rows
 from reidsynth.errors import UserError
 from reidsynth.jobs import ROWS_PER_BLOCK, Job, Run, commit, execute, shard_file, shard_infos, stale_shards, table_info
+from reidsynth.linking import refuse_foreign
 from reidsynth.manifest import MANIFEST_FILE, Manifest, ManifestInfo, SourceInfo, TableInfo, open_manifest, read_info
 from reidsynth.protocol import write_protocol
 from reidsynth.schema import ROWS_PER_SHARD, SCHEMA_VERSION, Record
@@ -88,7 +89,7 @@ def ingest(
             something else.
     """
     source = build_source(name, parameters)
-    _refuse_foreign(out)
+    refuse_foreign(out)
     jobs: list[Job] = []
     for split in source.splits():
         jobs.extend(_source_jobs(source, split, run))
@@ -119,15 +120,6 @@ def _capture_files(jobs: Sequence[Job]) -> dict[str, list[str]]:
     for job in jobs:
         files.setdefault(job.split, []).append(job.files["captures"])
     return files
-
-
-def _refuse_foreign(out: Path) -> None:
-    if out.is_file():
-        raise UserError(f"{out} is a file: choose a folder for the manifest")
-    known = {"captures", "rgb", "preview", "README.md", MANIFEST_FILE}
-    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if there and not there & known:
-        raise UserError(f"{out} holds other files ({sorted(there)[0]!r}): choose an empty or a new folder")
 
 
 def _source_jobs(source: Source, split: str, run: Run) -> list[Job]:

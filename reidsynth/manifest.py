@@ -165,7 +165,7 @@ class Manifest:
     def checksum(self) -> str:
         """Checksum over all files' checksums: equal for equal data and equal protocol files."""
         shards = [*self.info.captures, *(s for table in self.tables.values() for s in table.shards)]
-        sums = [(shard.file, shard.sha256) for shard in shards]
+        sums = [(shard.file, shard.content) for shard in shards]
         sums += [(entry.file, entry.sha256) for files in self.info.protocol.values() for entry in files.values()]
         return content_key(*sorted(sums))
 

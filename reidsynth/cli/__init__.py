@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reidsynth.cli import building, checking
+from reidsynth.cli import building, checking, publishing
 from reidsynth.cli.shell import app
 
-__all__ = ["app", "building", "checking"]
+__all__ = ["app", "building", "checking", "publishing"]

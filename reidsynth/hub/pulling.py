@@ -69,6 +69,9 @@ def pull(repository: str, out: Path, *, tables: Sequence[str] | None = None, api
     elif out.is_dir() and {path.name for path in out.iterdir()} - {".cache", "captures", "README.md", *info.tables}:
         raise UserError(f"{out} holds other files: choose an empty or a new folder")
     with locked(out):
+        if (out / MANIFEST_FILE).is_file() and read_info(out) != info:
+            for name in GENERATED:  # of an earlier pull of fewer tables; the client would take them for up to date
+                (out / name).unlink(missing_ok=True)
         fetch(repository, folder=out, tables=tables, api=api)
         info = read_info(out)
         kept = info.tables if tables is None else {name: info.tables[name] for name in tables}

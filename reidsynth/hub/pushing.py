@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import tempfile
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from reidsynth.errors import UserError
-from reidsynth.hub.remote import Remote
+from reidsynth.hub.remote import ATTEMPTS, Remote
 from reidsynth.manifest import MANIFEST_FILE
 from reidsynth.release import GENERATED, File, Release, identity_of, write_generated
 from reidsynth.storage import sha256_file
@@ -39,6 +40,7 @@ class Report:
         sent: files that were sent (or would be), with their sizes in bytes.
         kept: number of files that were there already.
         deleted: files of the repository that the release no longer names.
+        obstacle: of a dry run: what would stop the push; "" where nothing would.
     """
 
     repository: str
@@ -49,6 +51,7 @@ class Report:
     sent: dict[str, int]
     kept: int
     deleted: tuple[str, ...]
+    obstacle: str = ""
 
 
 def push(
@@ -56,6 +59,7 @@ def push(
     repository: str,
     *,
     replace: bool = False,
+    forget: bool = False,
     dry_run: bool = False,
     api: HfApi | None = None,
     progress: bool | None = None,
@@ -66,6 +70,7 @@ def push(
         release: from `reidsynth.release.plan_release`.
         repository: `owner/name` on the Hub.
         replace: delete tables of the repository that the release does not hold, or other captures.
+        forget: drop the repository's history after the last commit, so that what was replaced is gone.
         dry_run: send nothing and make nothing; only look.
         api: of huggingface_hub.
         progress: whether to draw a bar; None draws it on terminals only.
@@ -80,45 +85,80 @@ def push(
     if not dry_run and len(release.tables) == 1:
         reasons = "; ".join(f"{name}: {why}" for name, why in release.refused.items())
         raise UserError(f"no table of {release.manifest.path} may be published like this ({reasons})")
-    remote = Remote(repository, api)
+    remote = Remote(repository, api, attempts=1 if dry_run else ATTEMPTS)
     with tempfile.TemporaryDirectory(prefix="reidsynth-release-") as folder:
         generated = write_generated(release, Path(folder))
-        before = remote.visibility()
-        if before is None and not dry_run:
-            remote.create()
-        if before is not None or not dry_run:
-            remote.guard(release.visibility)
-        there = {} if before is None else remote.files()
-        deleted = _leftover(remote, release, there, replace) if before is not None else []
-        missing = [file for file in release.files() if not _same(there.get(file.path), file)]
-        last = [file for file in generated if not _same(there.get(file.path), file)]
-        sent = {file.path: file.bytes for file in (*missing, *last)}
-        kept = sum(1 for _ in release.files()) + len(generated) - len(sent)
+        work = _look(remote, release, generated, replace) if dry_run else _prepare(remote, release, generated, replace)
         if not dry_run:
-            _send(remote, release, missing, last, deleted, progress)
+            _send(remote, release, work, progress)
+            if forget:
+                remote.forget()
             remote.open(release.visibility)
-    visible = release.visibility if before is None or not dry_run else before
-    return Report(remote.name, visible, before is None, release.tables, release.refused, sent, kept, tuple(deleted))
+    sent = {file.path: file.bytes for file in (*work.missing, *work.last)}
+    return Report(
+        repository=remote.name,
+        visibility=release.visibility,
+        new=work.new,
+        tables=release.tables,
+        refused=release.refused,
+        sent=sent,
+        kept=sum(1 for _ in release.files()) + len(generated) - len(sent),
+        deleted=work.deleted,
+        obstacle=work.obstacle,
+    )
 
 
-def _send(
-    remote: Remote, release: Release, missing: list[File], last: list[File], deleted: list[str], progress: bool | None
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What has to be done: data files, generated files that go last, files to delete."""
+
+    new: bool
+    missing: tuple[File, ...]
+    last: tuple[File, ...]
+    deleted: tuple[str, ...] = ()
+    obstacle: str = ""
+
+
+def _prepare(remote: Remote, release: Release, generated: list[File], replace: bool) -> _Work:
+    """Make the repository where there is none, read its visibility back, compare its files."""
+    new = remote.visibility() is None
+    if new:
+        remote.create()
+    remote.guard(release.visibility)
+    there = remote.files()
+    deleted = () if new else tuple(_leftover(remote, release, there, replace))
+    missing = tuple(file for file in release.files() if not _same(there.get(file.path), file))
+    return _Work(new, missing, tuple(file for file in generated if not _same(there.get(file.path), file)), deleted)
+
+
+def _look(remote: Remote, release: Release, generated: list[File], replace: bool) -> _Work:
+    """As `_prepare`, but only looking; what would stop the push is told."""
+    everything = _Work(True, tuple(release.files()), tuple(generated))
+    try:
+        if remote.visibility() is None:
+            return everything
+        return _prepare(remote, release, generated, replace)
+    except UserError as error:
+        return dataclasses.replace(everything, new=False, obstacle=str(error))
+
+
+def _send(remote: Remote, release: Release, work: _Work, progress: bool | None) -> None:
+    """Send what is missing in commits of bounded size; card, preview and description go last."""
     hidden = None if progress is None else not progress
-    total = sum(file.bytes for file in (*missing, *last))
+    total = sum(file.bytes for file in (*work.missing, *work.last))
     with tqdm(total=total, desc=f"push {remote.name}", unit="B", unit_scale=True, disable=hidden) as bar:
-        for batch in _batches(missing):
+        for batch in _batches(work.missing):
             for file in batch:
                 _check(file)
             remote.guard(release.visibility)
             remote.commit(batch, [], f"Add {', '.join(sorted({file.path.partition('/')[0] for file in batch}))}")
             bar.update(sum(file.bytes for file in batch))
-        if last or deleted:
+        if work.last or work.deleted:
             remote.guard(release.visibility)
-            remote.commit(last, deleted, f"Describe {release.info.name}")
-            bar.update(sum(file.bytes for file in last))
+            remote.commit(work.last, work.deleted, f"Describe {release.info.name}")
+            bar.update(sum(file.bytes for file in work.last))
     there = remote.files()
-    lost = [file.path for file in (*missing, *last) if not _same(there.get(file.path), file)]
+    lost = [file.path for file in (*work.missing, *work.last) if not _same(there.get(file.path), file)]
     if lost:
         raise UserError(f"{remote.name} does not hold {lost[0]} as it was sent: push again")
 

@@ -55,12 +55,13 @@ class Remote:
     Args:
         repository: `owner/name`.
         api: of huggingface_hub; one for the user's own endpoint and token by default.
+        attempts: how often a failure that may pass is tried again.
 
     Raises:
         UserError: for a name that is none, a missing or refused token, a Hub that does not answer.
     """
 
-    def __init__(self, repository: str, api: HfApi | None = None) -> None:
+    def __init__(self, repository: str, api: HfApi | None = None, *, attempts: int = ATTEMPTS) -> None:
         from huggingface_hub import HfApi
 
         named = repository_name(repository)
@@ -68,15 +69,16 @@ class Remote:
             raise UserError(f"{repository!r} is no repository: write owner/name, for example my-lab/tri-cuhk-pedes")
         self.name, self.revision = named
         self.api = api or HfApi()
+        self.attempts = attempts
 
     def ask(self, function: Callable[..., Value], **arguments: Any) -> Value:  # noqa: ANN401 - the client's own
         """Call the client; wait and repeat where the failure may pass (429, 5xx, a lost connection)."""
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, self.attempts + 1):
             try:
                 return function(repo_id=self.name, repo_type=KIND, **arguments)
             except Exception as error:
                 wait = _wait(error, attempt)
-                if wait is None or attempt == ATTEMPTS:
+                if wait is None or attempt == self.attempts:
                     raise _explained(error, self.name) from error
                 time.sleep(wait)
         raise AssertionError  # the loop returns or raises
@@ -148,16 +150,20 @@ class Remote:
                 raise
             return parse_info(Path(path))
 
+    def forget(self) -> None:
+        """Drop the history: earlier contents can't be downloaded any more."""
+        self.ask(self.api.super_squash_history)
+
     def commit(self, add: Sequence[File], delete: Sequence[str], message: str) -> None:
         """Send files and delete others, in one commit."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         def send(**names: Any) -> None:  # noqa: ANN401 - the client's own
-            operations = [
+            operations: list[CommitOperationAdd | CommitOperationDelete] = [
                 *(CommitOperationAdd(path_in_repo=file.path, path_or_fileobj=file.local) for file in add),
                 *(CommitOperationDelete(path_in_repo=path) for path in delete),
             ]
-            self.api.create_commit(operations=operations, commit_message=message, **names)
+            self.api.create_commit(operations=iter(operations), commit_message=message, **names)
 
         self.ask(send)
 

@@ -111,7 +111,8 @@ class Handler(BaseHTTPRequestHandler):
         for pattern, name in ROUTES:
             found = re.fullmatch(pattern, f"{self.command} {path}")
             if found:
-                getattr(self, name)(body, parse_qs(split.query), **found.groupdict())
+                named = {key: value for key, value in found.groupdict().items() if value is not None}
+                getattr(self, name)(body, parse_qs(split.query), **named)
                 return
         self._send(404, {"error": f"no route {self.command} {path}"})
 
@@ -158,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
                 409, {"error": "You already created this dataset repo", "url": f"{self.hub.url}/datasets/{name}"}
             )
         else:
-            private = bool(asked.get("private")) and not self.hub.created_public
+            private = _private(asked, False) and not self.hub.created_public
             self.hub.repos[name] = Repo(private, files={".gitattributes": b"*.parquet filter=lfs\n"})
             self._send(200, {"url": f"{self.hub.url}/datasets/{name}", "name": name, "id": name})
 
@@ -166,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
         found = self._repo(repo)
         if found is not None:
             asked = json.loads(body)
-            found.private = asked.get("private", found.private)
+            found.private = _private(asked, found.private)
             found.gated = asked.get("gated", found.gated)
             self._send(200, {"private": found.private, "gated": found.gated})
 
@@ -304,6 +305,13 @@ class Handler(BaseHTTPRequestHandler):
         part = data[first : last + 1]
         span = {"Content-Range": f"bytes {first}-{last}/{len(data)}", "Content-Length": str(len(part))}
         self._send(206, part, headers | span)
+
+
+def _private(asked: dict, otherwise: bool) -> bool:
+    """Clients of 2.x say `visibility`, those of 1.x `private`."""
+    if "visibility" in asked:
+        return asked["visibility"] == "private"
+    return bool(asked.get("private", otherwise))
 
 
 def _oid(repo: Repo, path: str) -> str:
