@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SOURCES: dict[str, str] = {
     "cuhk-pedes": "reidsynth.sources.cuhk_pedes:CuhkPedes",
     "demo": "reidsynth.sources.demo:Demo",
+    "finegpr": "reidsynth.sources.finegpr:FineGpr",
     "folder": "reidsynth.sources.folder:Folder",
     "icfg-pedes": "reidsynth.sources.icfg_pedes:IcfgPedes",
     "market-sketch-1k": "reidsynth.sources.market_sketch_1k:MarketSketch1K",
