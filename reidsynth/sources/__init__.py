@@ -20,6 +20,7 @@ SOURCES: dict[str, str] = {
     "icfg-pedes": "reidsynth.sources.icfg_pedes:IcfgPedes",
     "market-sketch-1k": "reidsynth.sources.market_sketch_1k:MarketSketch1K",
     "market1501": "reidsynth.sources.market1501:Market1501",
+    "orbench": "reidsynth.sources.orbench:OrBench",
     "pku-sketch": "reidsynth.sources.pku_sketch:PkuSketch",
     "rstpreid": "reidsynth.sources.rstpreid:RstpReid",
     "synth-pedes": "reidsynth.sources.synth_pedes:SynthPedes",
