@@ -8,18 +8,17 @@ with the reason, and is reported.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reidsynth import registry, rows
 from reidsynth.errors import UserError
-from reidsynth.jobs import ROWS_PER_BLOCK, Job, Run, commit, execute, shard_file, shard_starts, table_info
+from reidsynth.jobs import ROWS_PER_BLOCK, Job, Run, commit, execute, shard_file, table_info
 from reidsynth.linking import link_files, refuse_foreign
 from reidsynth.manifest import Manifest, ManifestInfo, SourceInfo, TableInfo, open_manifest
+from reidsynth.matching import Match, ShardMatch, Spelled, built, match, spelled
 from reidsynth.protocol import ProtocolFile, write_protocol
 from reidsynth.schema import Content, Record
 from reidsynth.sources import Source, build_source, protocol_of, source_class
@@ -37,7 +36,6 @@ MISSING = "not joined: no file with this checksum in your copy"
 OTHER = "not joined: your file has other bytes than the one on record"
 UNKNOWN = "not joined: there was no readable file when the delta was made"
 REASONS = (MISSING, OTHER, UNKNOWN)
-_FIELDS = ("sample_id", "dataset", "pid", "camid", "role", "modality", "source_path", "source_sha256", "derived_from")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +71,28 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class _JoinTask:
-    sources: tuple[tuple[str, str, str], ...]  # data set, source, parameters as JSON
+    sources: Spelled
     split: str
     specs: tuple[TableSpec, ...]
     rows: tuple[tuple[dict[str, Any], Record | None], ...]  # captures, and what the user's copy lists for them
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _JoinTasks:
+    """Tasks of one shard, listed when they are asked for."""
+
+    sources: Spelled
+    specs: tuple[TableSpec, ...]
+    delta: Manifest
+    shard: ShardMatch
+
+    def __len__(self) -> int:
+        return -(-len(self.shard.numbers) // ROWS_PER_BLOCK)
+
+    def __iter__(self) -> Iterator[_JoinTask]:
+        pairs = self.shard.rows(self.delta)
+        for first in range(0, len(pairs), ROWS_PER_BLOCK):
+            yield _JoinTask(self.sources, self.shard.split, self.specs, tuple(pairs[first : first + ROWS_PER_BLOCK]))
 
 
 def roots_of(manifest: Manifest, folder: Path | None, named: Sequence[str]) -> dict[str, Path | None]:
@@ -141,9 +157,10 @@ def rehydrate(
     refuse_foreign(out)
     sources = {s.dataset: _source_of(s, roots.get(s.dataset), settings or {}) for s in info.sources}
     specs = tuple(table.spec for table in own.values())
+    found = match(delta, sources, run=run)
     with locked(out):
         link_files(delta.path, out, (s for shards in _shards(info) for s in shards))
-        jobs, moved, unused = _jobs(delta, sources, specs, run)
+        jobs = _jobs(delta, spelled(sources), specs, found)
         schemas = {spec.name: table_schema(spec) for spec in specs}
         execute(out, jobs, schemas, _join_block, run=run, label="rehydrate")
         tables = {spec.name: _standing_in(table_info(out, jobs, spec, None), own[spec.name]) for spec in specs}
@@ -155,7 +172,7 @@ def rehydrate(
     reasons = Counter({reason: tables[first].reasons.get(reason, 0) for reason in REASONS})
     total = sum(size.rows for size in info.splits.values())
     unmatched = {reason: count for reason, count in reasons.items() if count}
-    return Joined(open_manifest(out), total - sum(unmatched.values()), moved, unmatched, unused)
+    return Joined(open_manifest(out), total - sum(unmatched.values()), found.moved, unmatched, found.unused)
 
 
 def _shards(info: ManifestInfo) -> Iterator[tuple[Any, ...]]:
@@ -169,90 +186,26 @@ def _source_of(source: SourceInfo, root: Path | None, settings: Mapping[str, Any
     return build_source(source.name, source.parameters | dict(settings) | given)
 
 
-def _jobs(
-    delta: Manifest, sources: Mapping[str, Source], specs: tuple[TableSpec, ...], run: Run
-) -> tuple[list[Job], int, dict[str, int]]:
-    """Work by shard of the captures; how many files lie elsewhere; how many the delta does not name."""
-    keys = tuple(
-        (name, source.name, json.dumps(rows.plain(asdict(source)), sort_keys=True))  # type: ignore[call-overload] # pydantic dataclasses
-        for name, source in sources.items()
-    )
-    jobs: list[Job] = []
-    moved, unused = 0, Counter[str]()
+def _jobs(delta: Manifest, keys: Spelled, specs: tuple[TableSpec, ...], found: Match) -> list[Job]:
+    jobs = []
     for split in delta.splits:
-        captures = delta.table("captures", split).columns(_FIELDS).to_pylist()
-        listed = {record.sample_id: record for name in sources for record in _records(sources[name], split)}
-        elsewhere = _elsewhere(captures, listed, keys, run)
-        moved += len(elsewhere)
-        found = [listed.pop(row["sample_id"], None) or elsewhere.get(row["sample_id"]) for row in captures]
-        taken = {record.source_path for record in elsewhere.values()}
-        unused.update(r.sample_id.partition("/")[0] for r in listed.values() if r.source_path not in taken)
         shards = [shard for shard in delta.info.captures if shard.split == split]
-        for number, (first, shard) in enumerate(zip(shard_starts(delta.info, split), shards, strict=True)):
-            part = list(zip(captures[first : first + shard.rows], found[first : first + shard.rows], strict=True))
-            stamps = [None if record is None else _stamp(sources, row, record) for row, record in part]
+        matches = [matched for matched in found.shards if matched.split == split]
+        for number, (shard, matched) in enumerate(zip(shards, matches, strict=True)):
             jobs.append(
                 Job(
                     files={spec.name: shard_file(spec.name, split, number, len(shards)) for spec in specs},
                     split=split,
-                    key=content_key("rehydrate", shard.sha256, stamps, [spec.name for spec in specs]),
+                    key=content_key("rehydrate", shard.sha256, matched.key, [spec.name for spec in specs]),
                     rows=shard.rows,
-                    tasks=tuple(
-                        _JoinTask(
-                            keys, split, specs, *(tuple(x) for x in zip(*part[i : i + ROWS_PER_BLOCK], strict=True))
-                        )
-                        for i in range(0, shard.rows, ROWS_PER_BLOCK)
-                    ),
+                    tasks=_JoinTasks(keys, specs, delta, matched),
                 )
             )
-    return jobs, moved, dict(unused)
-
-
-def _stamp(sources: Mapping[str, Source], row: Mapping[str, Any], record: Record) -> list[str]:
-    return [record.source_path, sources[row["dataset"]].stamp(record)]
-
-
-def _records(source: Source, split: str) -> Iterator[Record]:
-    if split in source.splits():
-        yield from source.records(split)
-
-
-def _elsewhere(
-    captures: Sequence[Mapping[str, Any]], listed: Mapping[str, Record], keys: tuple[Any, ...], run: Run
-) -> dict[str, Record]:
-    """sample_id -> record of a file that lies under another path in the user's copy."""
-    lost: dict[str, list[str]] = {}
-    for row in captures:
-        if row["sample_id"] not in listed and row["source_sha256"]:
-            lost.setdefault(row["source_sha256"], []).append(row["sample_id"])
-    named = {row["sample_id"] for row in captures}
-    left = [record for sample_id, record in listed.items() if sample_id not in named]
-    if not lost or not left:
-        return {}
-    blocks = [(keys, tuple(left[i : i + ROWS_PER_BLOCK])) for i in range(0, len(left), ROWS_PER_BLOCK)]
-    found = {}
-    digests = (digest for block in run.engine.imap(_digests, blocks) for digest in block)
-    for record, digest in zip(left, digests, strict=True):
-        found.update(dict.fromkeys(lost.get(digest or "", ()), record))
-    return found
-
-
-@lru_cache(maxsize=16)
-def _built(name: str, parameters: str) -> Source:
-    return build_source(name, json.loads(parameters))
-
-
-def _by_dataset(keys: tuple[tuple[str, str, str], ...]) -> dict[str, Source]:
-    return {dataset: _built(name, parameters) for dataset, name, parameters in keys}
-
-
-def _digests(task: tuple[tuple[tuple[str, str, str], ...], tuple[Record, ...]]) -> list[str | None]:
-    sources = _by_dataset(task[0])
-    return [sources[r.sample_id.partition("/")[0]].read(r).source_sha256 for r in task[1]]
+    return jobs
 
 
 def _join_block(task: _JoinTask) -> dict[str, pa.RecordBatch]:
-    sources = _by_dataset(task.sources)
+    sources = built(task.sources)
     pairs = [_joined(sources, task, row, record) for row, record in task.rows]
     batches = rows.source_batches(pairs, split=task.split, dataset="", specs=task.specs)
     return {name: batch for name, batch in batches.items() if name != "captures"}

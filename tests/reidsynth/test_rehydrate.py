@@ -1,0 +1,150 @@
+"""A delta joined with the user's own copy: whole, renamed, incomplete, changed."""
+
+from __future__ import annotations
+
+import pytest
+from fixtures import cuhk_pedes, write_image
+from typer.testing import CliRunner
+
+from reidsynth.cli import app
+from reidsynth.errors import UserError
+from reidsynth.ingest import ingest
+from reidsynth.manifest import open_manifest
+from reidsynth.pipeline import run_step
+from reidsynth.rehydrate import MISSING, OTHER, rehydrate, roots_of
+from reidsynth.release import plan_release, write_generated
+from reidsynth.storage import sha256_file
+from reidsynth.validate import validate
+
+
+@pytest.fixture
+def whole(run, tmp_path):
+    """CUHK-PEDES of nine photographs with pseudo-infrared images, and where it was read from."""
+    root = cuhk_pedes(tmp_path / "publisher")
+    ingest(tmp_path / "whole", "cuhk-pedes", {"root": str(root)}, run=run)
+    return run_step(tmp_path / "whole", "build-ir", "channel-augmentation", {}, run=run)
+
+
+@pytest.fixture
+def delta(whole, tmp_path):
+    """What `push` would send, in a folder."""
+    release, folder = plan_release(whole), tmp_path / "delta"
+    for file in (*release.files(), *write_generated(release, tmp_path / "generated")):
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file.path).write_bytes(file.local.read_bytes())
+    return open_manifest(folder)
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The user's own copy, read on another day."""
+    return cuhk_pedes(tmp_path / "user")
+
+
+def joined(delta, copy, out, run):
+    return rehydrate(delta, roots_of(delta, copy, []), out, run=run)
+
+
+def test_the_delta_holds_no_photograph_and_no_caption_of_the_owners(delta):
+    assert set(delta.tables) == {"ir-ca"}
+    assert validate(delta.path) == []
+
+
+def test_a_whole_copy_gives_the_same_manifest(whole, delta, copy, run, tmp_path):
+    result = joined(delta, copy, tmp_path / "out", run)
+    assert (result.matched, result.moved, result.unmatched, result.unused) == (9, 0, {}, {})
+    assert result.manifest.checksum == whole.checksum
+    assert validate(tmp_path / "out") == []
+    for split in whole.splits:
+        for name in ("rgb", "text", "ir-ca"):
+            mine, theirs = result.manifest.table(name, split), whole.table(name, split)
+            assert [mine[i] for i in range(len(mine))] == [theirs[i] for i in range(len(theirs))]
+    linked = result.manifest.info.captures[0].file
+    assert (tmp_path / "out" / linked).samefile(delta.path / linked)
+
+
+def test_a_step_that_the_publisher_ran_is_not_run_again(delta, copy, run, tmp_path):
+    joined(delta, copy, tmp_path / "out", run)
+    shard = tmp_path / "out" / delta.tables["ir-ca"].shards[0].file
+    before = shard.stat().st_mtime_ns, sha256_file(shard)
+    run_step(tmp_path / "out", "build-ir", "channel-augmentation", {}, run=run)
+    assert (shard.stat().st_mtime_ns, sha256_file(shard)) == before
+
+
+def test_a_renamed_file_is_found_by_its_checksum(whole, delta, copy, run, tmp_path):
+    import json
+
+    (copy / "imgs/CUHK03/1_2.jpg").rename(copy / "imgs/CUHK03/renamed.jpg")
+    annotation = copy / "reid_raw.json"
+    rows = json.loads(annotation.read_text())
+    for row in rows:
+        row["file_path"] = row["file_path"].replace("CUHK03/1_2.jpg", "CUHK03/renamed.jpg")
+    annotation.write_text(json.dumps(rows))
+    result = joined(delta, copy, tmp_path / "out", run)
+    assert (result.matched, result.moved, result.unmatched) == (9, 1, {})
+    assert result.manifest.table("rgb", "train")[1] == whole.table("rgb", "train")[1]
+    assert result.told()[0] == "joined 9 of 9 captures by their checksums (1 of them under another path)"
+
+
+def test_what_does_not_match_is_told_and_mended_by_a_second_run(delta, copy, run, tmp_path):
+    import json
+
+    good = (copy / "imgs/CUHK03/1_1.jpg").read_bytes()
+    write_image(copy / "imgs/CUHK03/1_1.jpg", seed=77)
+    (copy / "imgs/Market/0013_c5s1_000426_00.jpg").unlink()
+    annotation = copy / "reid_raw.json"
+    rows = json.loads(annotation.read_text())
+    annotation.write_text(json.dumps([row for row in rows if row["split"] != "val"]))
+    result = joined(delta, copy, tmp_path / "out", run)
+    assert result.unmatched == {MISSING: 3, OTHER: 1}
+    row = result.manifest.table("rgb", "train")[0]
+    assert (row["image"], row["verdict"], row["reason"]) == (None, "error", OTHER)
+    assert result.manifest.table("ir-ca", "train")[0]["verdict"] == "pass"  # what was published stays
+    called = CliRunner().invoke(app, ["rehydrate", str(delta.path), str(copy), "--out", str(tmp_path / "out")])
+    assert called.exit_code == 1
+    assert "joined 5 of 9 captures" in called.stdout
+    assert f"1 captures {OTHER}" in called.stderr
+    (copy / "imgs/CUHK03/1_1.jpg").write_bytes(good)
+    write_image(copy / "imgs/Market/0013_c5s1_000426_00.jpg", seed=2, shirt="green")
+    annotation.write_text(json.dumps(rows))
+    again = joined(delta, copy, tmp_path / "out", run)
+    assert again.unmatched == {}
+    assert validate(tmp_path / "out") == []
+
+
+def test_files_that_the_delta_does_not_speak_of_are_counted(delta, copy, run, tmp_path):
+    import json
+
+    annotation = copy / "reid_raw.json"
+    rows = json.loads(annotation.read_text())
+    write_image(copy / "imgs/CUHK03/9_9.jpg", seed=99)
+    annotation.write_text(json.dumps([*rows, rows[0] | {"file_path": "CUHK03/9_9.jpg"}]))
+    assert joined(delta, copy, tmp_path / "out", run).unused == {"cuhk-pedes": 1}
+
+
+def test_mistakes_are_told(whole, delta, copy, run, tmp_path):
+    with pytest.raises(UserError, match="lacks no table of its data set"):
+        joined(whole, copy, tmp_path / "out", run)
+    with pytest.raises(UserError, match="where is your copy of cuhk-pedes"):
+        roots_of(delta, None, [])
+    with pytest.raises(UserError, match="the delta holds nothing of 'market1501': its data sets are cuhk-pedes"):
+        roots_of(delta, None, ["market1501=/data"])
+    with pytest.raises(UserError, match="is the delta itself"):
+        joined(delta, copy, delta.path, run)
+    with pytest.raises(UserError, match=r"has no reid_raw\.json"):
+        joined(delta, tmp_path, tmp_path / "out", run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_drawn_world_is_drawn_again(run, tmp_path):
+    parameters = {"train": 2, "val": 0, "test": 0, "observations": 2, "height": 64, "width": 32}
+    whole = ingest(tmp_path / "whole", "demo", parameters, run=run)
+    run_step(tmp_path / "whole", "build-ir", "channel-augmentation", {}, run=run)
+    release = plan_release(open_manifest(tmp_path / "whole"))
+    for file in (*release.files(), *write_generated(release, tmp_path / "generated")):
+        (tmp_path / "delta" / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "delta" / file.path).write_bytes(file.local.read_bytes())
+    delta = open_manifest(tmp_path / "delta")
+    result = rehydrate(delta, roots_of(delta, None, []), tmp_path / "out", run=run)
+    assert result.unmatched == {}
+    assert result.manifest.table("sketch", "train")[3] == whole.table("sketch", "train")[3]
