@@ -53,8 +53,8 @@ class TablesConfig(_Part):
 
     rgb: tuple[str, ...] | None = ("rgb",)
     ir: tuple[str, ...] | None = ("ir", "ir-ca")
-    sketch: tuple[str, ...] | None = ("sketch", "sketch-lineart-standard")
-    text: tuple[str, ...] | None = ("text", "text-template")
+    sketch: tuple[str, ...] | None = ("sketch", "sketch-colour-pencil", "sketch-unireid", "sketch-lineart-standard")
+    text: tuple[str, ...] | None = ("text", "text-spac", "text-template")
 
     def named(self) -> dict[str, tuple[str, ...]]:
         """Modality -> tables, without the modalities left out."""

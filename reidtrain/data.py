@@ -40,8 +40,8 @@ ONLINE_CA = "online-ca"
 DEFAULT_TABLES: Mapping[str, tuple[str, ...]] = {
     "rgb": ("rgb",),
     "ir": ("ir", "ir-ca"),
-    "sketch": ("sketch", "sketch-lineart-standard"),
-    "text": ("text", "text-template"),
+    "sketch": ("sketch", "sketch-colour-pencil", "sketch-unireid", "sketch-lineart-standard"),
+    "text": ("text", "text-spac", "text-template"),
 }
 
 _CAPTURE_COLUMNS = ("sample_id", "dataset", "pid", "camid", "role", "modality", "source_path", "derived_from")
