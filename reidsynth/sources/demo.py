@@ -45,6 +45,8 @@ class Demo:
         width: of the images in pixels.
         hard: share of identities that are another one with one to three attributes changed.
         cameras: cameras of the world.
+        detail: chance that a caption tells each of build, hair, headwear, glasses, pattern, shoes and bag, where the
+            view shows it; gender and clothes are always told. People who describe others leave things out.
     """
 
     name: ClassVar[str] = "demo"
@@ -67,6 +69,7 @@ class Demo:
     width: Annotated[int, Field(ge=32, le=1024)] = 64
     hard: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     cameras: Annotated[int, Field(ge=2, le=99)] = 8
+    detail: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
 
     @model_validator(mode="after")
     def _check(self) -> Demo:
@@ -129,7 +132,7 @@ class Demo:
         """Draw one capture."""
         from reidsynth.world import Identity, World
 
-        world = World(seed=self.seed, size=(self.height, self.width), hard=self.hard)
+        world = World(seed=self.seed, size=(self.height, self.width), hard=self.hard, detail=self.detail)
         payload: dict[str, Any] = dict(record.payload)
         made = world.draw(Identity.from_payload(payload), payload["camera"], payload["observation"])
         rgb = _encode(".jpg", made.rgb[..., ::-1])

@@ -187,8 +187,23 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def write(visible: Visible, view: str, body: Body, rng: np.random.Generator) -> str:
-    """Write one caption, some 12 to 40 words, of the visible attributes only."""
+_OPTIONAL = ("build", "hair_length", "headwear", "glasses", "upper_pattern", "shoes_type", "bag")
+
+
+def write(visible: Visible, view: str, body: Body, rng: np.random.Generator, detail: float = 1.0) -> str:
+    """Write one caption, some 12 to 40 words, of the visible attributes only.
+
+    Args:
+        visible: attributes that the view shows, None for the others.
+        view: one of cameras.VIEWS.
+        body: of the person.
+        rng: of the wording.
+        detail: chance that the caption tells each of build, hair, headwear, glasses, pattern, shoes and bag; gender and
+            clothes are always told.
+    """
+    if detail < 1:
+        told = rng.random(len(_OPTIONAL)) < detail
+        visible = {**visible, **{name: None for name, tell in zip(_OPTIONAL, told, strict=True) if not tell}}
     w = _Writer(visible, body, rng)
     text = ""
     for _ in range(8):

@@ -59,6 +59,7 @@ class World:
         seed: of identities, cameras, artists and shots.
         size: (height, width) of the images in pixels.
         hard: share of identities that differ from another in at most three attributes.
+        detail: of the captions, see `captions.write`.
 
     Example:
         >>> world = World(seed=0, size=(128, 64))
@@ -70,6 +71,7 @@ class World:
     seed: int = 0
     size: tuple[int, int] = (128, 64)
     hard: float = 0.5
+    detail: float = 1.0
 
     def identities(self, split: str, count: int) -> list[Identity]:
         """Return the first `count` identities of a split (`pretrain`, `train`, `val`, `test`)."""
@@ -113,7 +115,7 @@ class World:
             mask=np.where(alpha >= 0.5, 255, 0).astype(np.uint8),
             ir=infrared.develop(ir, taken_by, sample_rng(self.seed, key, "ir")),
             sketch=self._sketch(figure, canvas, pixels, fields, key),
-            captions=tuple(captions.write(seen, taken.view, shape, words) for _ in range(CAPTIONS)),
+            captions=tuple(captions.write(seen, taken.view, shape, words, self.detail) for _ in range(CAPTIONS)),
             attributes=seen,
             view=taken.view,
         )
