@@ -15,7 +15,7 @@ from reidtrain.cli import app as reidtrain
 
 ROOT = Path(__file__).parents[1]
 FEW = [
-    *("--preset", "flexireid-demo", "--set", "train.steps=2", "--set", "sampler.identities=6"),
+    *("--preset", "flexireid-demo", "--set", "train.steps=2", "--set", "sampler.batch_size=6"),
     *("--set", "select.every=2", "--set", "train.threads=1"),
 ]
 

@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # What a command gets besides: fewer people and steps.
 SMALLER = {
     ("reidsynth", "build"): "--set train=16 --set val=4 --set test=6 --workers 1",
-    ("reidtrain", "fit"): "--set train.steps=2 --set sampler.identities=8 --set select.every=2",
+    ("reidtrain", "fit"): "--set train.steps=2 --set sampler.batch_size=8 --set select.every=2 --set train.threads=1",
 }
 
 
@@ -61,7 +61,7 @@ def test_commands_and_code(place, monkeypatch, capsys):
         run(line)
     for path in ("data/contact-sheet.png", "data/search.png", "data/crops.png", "runs/demo/figures/curves.png"):
         assert (place / path).stat().st_size > 10_000, path
-    assert "T+S+I->R" in (place / "runs/demo/results/test-comparison.md").read_text()
+    assert "| T+S+I |" in (place / "runs/demo/results/test-comparison.md").read_text()
     capsys.readouterr()
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), {})

@@ -152,3 +152,18 @@ def test_a_reader_of_all_visible_attributes_reaches_a_high_ceiling():
     score = (known & same).sum(2) - 4.0 * (known & ~same).sum(2)
     right = pids[~query][score.argmax(1)] == pids[query]
     assert right.mean() > 0.9
+
+
+def test_detail_changes_what_captions_tell_and_nothing_else():
+    full, terse = Demo(seed=3, test=6), Demo(seed=3, test=6, detail=0.0)
+    for row in full.records("test"):
+        told, short = full.read(row), terse.read(row)
+        assert told.images == short.images
+        assert told.texts["text"].attributes == short.texts["text"].attributes
+        for caption in short.texts["text"].captions:
+            assert not {"hair", "sunglasses", "glasses", "backpack", "sneakers", "boots", "hat"} & set(caption.split())
+    words = [
+        sum(len(caption.split()) for row in world.records("test") for caption in world.read(row).texts["text"].captions)
+        for world in (full, Demo(seed=3, test=6, detail=0.6), terse)
+    ]
+    assert words[0] > words[1] > words[2]

@@ -1,0 +1,144 @@
+"""A weight-free build beside a plain `datasets.map` script of the same operations: `python benchmarks/build.py`.
+
+Both read the same folder of JPEG crops (drawn people), make a mask (GrabCut), a sketch (lineart-standard on the person),
+a pseudo-infrared image (channel augmentation) and captions, and write Parquet, with two processes. The script calls the
+very same operations row by row inside one `datasets.Dataset.map(num_proc=2)` and ends with `to_parquet`; it has no
+checks, no resumption, no verdicts. The third row is the operations and codecs alone, in one process, without any files.
+CPU time is that of all processes, imports of the workers included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from reidsynth import images
+from reidsynth.cli.shell import running
+from reidsynth.ingest import ingest
+from reidsynth.pipeline import run_step
+from reidsynth.schema import Sample
+from reidsynth.sources import build_source
+from reidsynth.steps import build_step
+
+STEPS = (
+    ("remove-background", "grabcut"),
+    ("build-sketch", "lineart-standard"),
+    ("build-ir", "channel-augmentation"),
+    ("caption", "template"),
+)
+PATTERN = "{pid}_c{camid}_{_}.jpg"
+
+
+def draw(folder: Path, count: int) -> None:
+    """Write crops of drawn people."""
+    source = build_source("demo", {"seed": 9001, "train": -(-count // 4), "val": 0, "test": 0})
+    folder.mkdir(parents=True)
+    for number, record in enumerate(list(source.records("train"))[:count]):
+        path = folder / f"{record.pid:05d}_c{record.camid}_{number:06d}.jpg"
+        path.write_bytes(source.read(record).images["rgb"])
+
+
+def ours(crops: Path, out: Path) -> None:
+    """The pipeline."""
+    with running(2) as run:
+        ingest(out, "folder", {"root": str(crops), "pattern": PATTERN.removesuffix(".jpg")}, run=run)
+        for name, method in STEPS:
+            run_step(out, name, method, {}, run=run)
+
+
+def png(image: np.ndarray) -> bytes:
+    """Encode as PIL does by default."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def operations(row: dict[str, Any]) -> dict[str, Any]:
+    """All four operations on one row."""
+    photo = np.asarray(row["image"].convert("RGB"))
+    found: dict[str, np.ndarray] = {"rgb": photo}
+    out: dict[str, Any] = {}
+    for name, method in STEPS:
+        made = build_step(name, method, {}).process([Sample(row["name"], {}, found)])[0]
+        if made.text is not None:
+            out["captions"] = list(made.text.captions)
+        elif made.image is not None:
+            table = {"remove-background": "mask-grabcut", "build-sketch": "sketch", "build-ir": "ir"}[name]
+            found[table] = made.image
+            out[table] = png(made.image)
+    return out
+
+
+def plain(crops: Path, out: Path) -> None:
+    """The script that one would write without us."""
+    import datasets
+
+    files = sorted(str(path) for path in crops.iterdir())
+    data = datasets.Dataset.from_dict({"image": files, "name": [Path(path).stem for path in files]})
+    data = data.cast_column("image", datasets.Image())
+    data.map(operations, num_proc=2).to_parquet(out / "data.parquet")
+
+
+def alone(crops: Path) -> None:
+    """Operations and codecs, nothing else."""
+    steps = [build_step(name, method, {}) for name, method in STEPS]
+    paths = sorted(crops.iterdir())
+    for start in range(0, len(paths), 64):
+        block = [(path.stem, {"rgb": images.decode(path.read_bytes())}) for path in paths[start : start + 64]]
+        for step, (name, _) in zip(steps, STEPS, strict=True):
+            for (_, found), made in zip(
+                block, step.process([Sample(stem, {}, found) for stem, found in block]), strict=True
+            ):
+                if made.image is not None:
+                    images.encode(made.image, "png")
+                    if name == "remove-background":
+                        found["mask-grabcut"] = made.image
+
+
+def measure(label: str, count: int, work: Any) -> float:
+    """Run and print; returns CPU seconds."""
+    before, wall = os.times(), time.perf_counter()
+    work()
+    after = os.times()
+    cpu = sum(after[i] - before[i] for i in range(4))
+    wall = time.perf_counter() - wall
+    print(f"| {label} | {wall:.1f} | {cpu:.1f} | {count / cpu:.1f} |", flush=True)
+    return cpu
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--crops", type=int, default=2000)
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import cv2
+    import torch
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    folder = Path(tempfile.mkdtemp())
+    os.environ["HF_DATASETS_CACHE"] = str(folder / "cache")
+    try:
+        draw(folder / "crops", options.crops)
+        (folder / "plain").mkdir()
+        print(f"{options.crops} crops of 128x64\n\n| | wall s | CPU s | crops a CPU second |\n|---|---|---|---|")
+        build = measure("reidsynth: ingest and four steps", options.crops, lambda: ours(folder / "crops", folder / "m"))
+        script = measure("plain datasets.map script", options.crops, lambda: plain(folder / "crops", folder / "plain"))
+        bare = measure("operations and codecs alone", options.crops, lambda: alone(folder / "crops"))
+        print(f"\nCPU: {build / script:.2f} of the script's, {build / bare:.2f} of the operations' alone")
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
