@@ -24,8 +24,12 @@ STEPS: dict[str, dict[str, str]] = {
         "teed": "reidsynth.steps.edges:Teed",
         "pidinet": "reidsynth.steps.edges:Pidinet",
         "hed": "reidsynth.steps.edges:Hed",
+        "diffusion": "reidsynth.steps.diffusion:DiffusionSketch",
     },
-    "build-ir": {"channel-augmentation": "reidsynth.steps.channel_augmentation:ChannelAugmentation"},
+    "build-ir": {
+        "channel-augmentation": "reidsynth.steps.channel_augmentation:ChannelAugmentation",
+        "diffusion": "reidsynth.steps.diffusion:DiffusionInfrared",
+    },
     "caption": {"template": "reidsynth.steps.captions.template:Template"},
 }
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from tiny_pipelines import controlnet_pipeline, instruct_pipeline
 
 RED = ((6.0, -6.0, 0.0), -2.0)
 """Weights and bias of a network that takes what is red for a person."""
@@ -87,4 +88,8 @@ def parameters(step: str, method: str, folder: Path) -> dict[str, object]:
         return {"model": "u2net_custom", "file": str(onnx(folder / "red.onnx"))}
     if step == "build-sketch" and method in ("lineart", "lineart-coarse", "teed", "pidinet", "hed"):
         return {"model": str(annotators(folder))}
+    if (step, method) == ("build-sketch", "diffusion"):
+        return {"model": str(controlnet_pipeline(folder / "controlnet")), "steps": 2, "drawn_at": 32}
+    if (step, method) == ("build-ir", "diffusion"):
+        return {"model": str(instruct_pipeline(folder / "instruct")), "steps": 2, "drawn_at": 32}
     return {}
