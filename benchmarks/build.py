@@ -1,10 +1,10 @@
 """A weight-free build beside a plain `datasets.map` script of the same operations: `python benchmarks/build.py`.
 
-Both read the same folder of JPEG crops (drawn people), make a mask (GrabCut), a sketch (lineart-standard on the person),
-a pseudo-infrared image (channel augmentation) and captions, and write Parquet, with two processes. The script calls the
-very same operations row by row inside one `datasets.Dataset.map(num_proc=2)` and ends with `to_parquet`; it has no
-checks, no resumption, no verdicts. The third row is the operations and codecs alone, in one process, without any files.
-CPU time is that of all processes, imports of the workers included.
+Both read the same folder of JPEG crops (drawn people), make a mask (GrabCut), a sketch (lineart-standard, background
+removed), a pseudo-infrared image (channel augmentation) and captions, and write Parquet, with two processes. The script
+calls the very same operations row by row inside one `datasets.Dataset.map(num_proc=2)` and ends with `to_parquet`; it
+has no checks, no resumption, no verdicts. The third row is the operations and codecs alone, in one process, without any
+files. CPU time is that of all processes, imports of the workers included.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def alone(crops: Path) -> None:
                         found["mask-grabcut"] = made.image
 
 
-def measure(label: str, count: int, work: Any) -> float:
+def measure(label: str, count: int, work: Callable[[], None]) -> float:
     """Run and print; returns CPU seconds."""
     before, wall = os.times(), time.perf_counter()
     work()
