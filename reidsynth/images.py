@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MAX_PIXELS = 64_000_000
 """No crop of a person is larger than 64 megapixels; beyond that a file is taken for a mistake or an attack."""
 
+MAX_SIDE = 16_384
+"""No photograph has a longer side; steps that work at the image's own size would run out of memory on strips."""
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 """Extensions (lower-case) that a listing takes for images."""
 
@@ -93,6 +96,24 @@ def checked(data: bytes) -> bytes:
     return data if kind in _KEPT_FORMATS else encode(pixels, "png")
 
 
+def cropped(data: bytes, box: tuple[int, ...]) -> bytes:
+    """Cut a box out of an image, as PNG.
+
+    Args:
+        data: encoded image.
+        box: (left, top, right, bottom) in pixels; what lies outside the image is cut off.
+
+    Raises:
+        UnreadableImage: as `decode`, or the whole box lies outside the image.
+    """
+    pixels = decode(data)
+    left, top, right, bottom = box
+    part = pixels[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    if not part.size:
+        raise UnreadableImage(f"box {box} lies outside the image of {pixels.shape[1]}x{pixels.shape[0]} pixels")
+    return encode(part, "png")
+
+
 def encode(array: np.ndarray, format: str = "png") -> bytes:
     """Encode; the same array gives the same bytes.
 
@@ -128,6 +149,8 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")  # Pillow warns about sizes (checked here) and odd EXIF
             with Image.open(io.BytesIO(data)) as image:
                 width, height = image.size
+                if max(width, height) > MAX_SIDE:
+                    raise UnreadableImage(f"{width}x{height} pixels: a side exceeds {MAX_SIDE:,}")
                 if width * height > MAX_PIXELS:
                     raise UnreadableImage(f"{width}x{height} pixels exceed {MAX_PIXELS // 1_000_000} megapixels")
                 yield image

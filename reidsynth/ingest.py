@@ -18,7 +18,7 @@ from reidsynth.linking import refuse_foreign
 from reidsynth.manifest import MANIFEST_FILE, Manifest, ManifestInfo, SourceInfo, TableInfo, open_manifest, read_info
 from reidsynth.protocol import write_protocol
 from reidsynth.schema import ROWS_PER_SHARD, SCHEMA_VERSION, Record
-from reidsynth.sources import Source, build_source, dropped, pid_names, protocol_of
+from reidsynth.sources import Source, build_source, dropped, pid_names, protocol_of, terms_of
 from reidsynth.storage import content_key, locked
 from reidsynth.tables import CAPTURES, described, table_schema
 
@@ -187,7 +187,7 @@ def _source_info(source: Source) -> SourceInfo:
         version=source.version,
         dataset=source.dataset(),
         parameters=rows.without_root(resolved_parameters(source)),
-        policy=source.policy.as_dict(),
+        policy=terms_of(source).as_dict(),
         dropped=dropped(source),
         pid_names={str(pid): name for pid, name in pid_names(source).items()},
     )

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 
+MISSING = "file is missing"
+
+
 class BadPath(ValueError):  # noqa: N818 - names the thing, and never leaves a reader
     """A path that may not or can't be read; the message is a short reason."""
 
@@ -160,7 +163,7 @@ def inside(root: Path, relative: str) -> Path:
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):
-        raise BadPath("file is missing") from None
+        raise BadPath(MISSING) from None
     if not target.is_relative_to(root.resolve()):
         raise BadPath("link leaves the data set's folder")
     if not target.is_file():

@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 from reidsynth import listing
 from reidsynth.errors import UserError
 from reidsynth.policy import Policy
+from reidsynth.published import Count, Published
 from reidsynth.schema import Content, Record, TableSpec
 
 if TYPE_CHECKING:
@@ -84,6 +85,19 @@ class Market1501:
     def dropped(self) -> Mapping[str, int]:
         """What was left out: junk boxes, and files that the data set's grammar does not know."""
         return self._found[1]
+
+    def published(self) -> Published:
+        """The owners' sizes; the number of junk boxes follows from that of the folder, which is told in papers."""
+        return Published(
+            counts=(
+                Count(captures=12_936 + 3368 + 15_913),
+                Count(splits=("train",), captures=12_936, identities=751),
+                Count(splits=("test",), roles=("query",), captures=3368, identities=750),
+                Count(splits=("test",), roles=("gallery",), captures=13_115),
+                Count(splits=("test",), roles=("distractor",), captures=2798),
+            ),
+            left_out={"junk box (person -1)": 3819},
+        )
 
     @cached_property
     def _base(self) -> Path:
