@@ -33,12 +33,14 @@ class Tally:
         published: what to compare with.
         found: where the results go.
         captioned: whether the data set has captions.
+        several_splits: whether files may be in two splits; otherwise no checksums are kept.
     """
 
-    def __init__(self, published: Published, found: Verification, *, captioned: bool) -> None:
+    def __init__(self, published: Published, found: Verification, *, captioned: bool, several_splits: bool) -> None:
         self.published = published
         self.found = found
         self._captioned = captioned
+        self._several_splits = several_splits
         self._sizes = [Counter[str]() for _ in self.published.counts]
         self._people: list[set[int]] = [set() for _ in self.published.counts]
         self._people_of: dict[str, set[int]] = {}
@@ -70,7 +72,7 @@ class Tally:
             self._reasons.setdefault((table, reason), []).append(path)
         self._count_tables(row)
         self._count_captions(path, row)
-        if row.digest is not None:
+        if row.digest is not None and self._several_splits:
             self._count_file(split, path, row.digest)
 
     def _count_tables(self, row: RowSeen) -> None:

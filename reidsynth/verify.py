@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -24,7 +25,7 @@ from reidsynth.tally import RowSeen, Tally
 from reidsynth.verification import Problem, Verification
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from reidsynth.jobs import Run
     from reidsynth.schema import Record
@@ -54,7 +55,8 @@ def verify(name: str, parameters: Mapping[str, Any], *, run: Run, decode: bool =
     found = Verification(name, str(root or ""), decode)
     try:
         captioned = any(spec.kind == "text" for spec in source.tables())
-        tally = Tally(published_by(source), found, captioned=captioned)
+        several = len(source.splits()) > 1
+        tally = Tally(published_by(source), found, captioned=captioned, several_splits=several)
         _read(source, tally, run=run)
         found.left_out = dropped(source)
         found.problems += [Problem("lists", says) for says in inconsistencies(source)]
@@ -94,6 +96,16 @@ def _find_row(source: Source, record: Record) -> RowSeen:
     return RowSeen({"file": listing.MISSING} if gone else {}, () if gone else ("file",), None, None)
 
 
+def _blocks(records: Iterable[Record]) -> Iterator[tuple[Record, ...]]:
+    """Rows in blocks; long sequences are sliced, since they may live on disk."""
+    if isinstance(records, Sequence):
+        yield from (tuple(records[i : i + ROWS_PER_BLOCK]) for i in range(0, len(records), ROWS_PER_BLOCK))
+        return
+    rows = iter(records)
+    while block := tuple(islice(rows, ROWS_PER_BLOCK)):
+        yield block
+
+
 def _read(source: Source, tally: Tally, *, run: Run) -> None:
     parameters = json.dumps(resolved_parameters(source))
     bar = tqdm(
@@ -107,8 +119,7 @@ def _read(source: Source, tally: Tally, *, run: Run) -> None:
 
     def tasks() -> Iterator[_Task]:
         for split in source.splits():
-            records = iter(source.records(split))
-            while block := tuple(islice(records, ROWS_PER_BLOCK)):
+            for block in _blocks(source.records(split)):
                 waiting.append((split, block))
                 yield _Task(source.name, parameters, block, tally.found.decoded)
 

@@ -79,6 +79,17 @@ class CaptionedPhotographs:
         """Size and modification time."""
         return listing.stamp(self._base / IMAGES, record)
 
+    def inconsistencies(self) -> Iterator[str]:
+        """Rows whose `processed_tokens`, where they have some, are not as many as their captions."""
+        wrong = [
+            str(row[self.path_key])
+            for row in _rows(self._annotation_file(self._base))
+            if "processed_tokens" in row
+            and (not isinstance(row["processed_tokens"], list) or len(row["processed_tokens"]) != len(row["captions"]))
+        ]
+        if wrong:
+            yield f"{len(wrong)} rows have another number of processed_tokens than captions: {listing.first_few(wrong)}"
+
     def _annotation_file(self, base: Path) -> Path:
         """The annotation.
 

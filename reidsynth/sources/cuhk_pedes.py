@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from reidsynth.errors import UserError
 from reidsynth.policy import Policy
+from reidsynth.published import Count, Published
 from reidsynth.sources.captioned import IMAGES, CaptionedPhotographs
 
 if TYPE_CHECKING:
@@ -39,6 +40,18 @@ class CuhkPedes(CaptionedPhotographs):
     )
     title: ClassVar[str] = "CUHK-PEDES"
     annotations: ClassVar[tuple[str, ...]] = ("reid_raw.json",)
+
+    def published(self) -> Published:
+        """The owners' sizes; the numbers of captions by split are told in papers."""
+        sizes = {"train": (34_054, 11_003, 68_126), "val": (3078, 1000, 6158), "test": (3074, 1000, 6156)}
+        return Published(
+            counts=(
+                Count(captures=40_206, identities=13_003, captions=80_440),
+                *(Count(splits=(split,), captures=n, identities=people) for split, (n, people, _) in sizes.items()),
+                *(Count(splits=(split,), captions=told, sure=False) for split, (_, _, told) in sizes.items()),
+            ),
+            captions_each=(2, None),
+        )
 
     def _annotation_file(self, base: Path) -> Path:
         (official,) = self.annotations

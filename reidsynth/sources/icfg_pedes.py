@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from reidsynth.policy import Policy
+from reidsynth.published import Count, Published
 from reidsynth.sources.captioned import CaptionedPhotographs
 
 
@@ -35,3 +36,14 @@ class IcfgPedes(CaptionedPhotographs):
     title: ClassVar[str] = "ICFG-PEDES"
     annotations: ClassVar[tuple[str, ...]] = ("ICFG-PEDES.json", "ICFG_PEDES.json", "ICFG-PDES.json")
     camera: ClassVar[re.Pattern[str] | None] = re.compile(r"^\d+_\d+_(\d{2})_")
+
+    def published(self) -> Published:
+        """The owners' sizes."""
+        return Published(
+            counts=(
+                Count(captures=54_522, identities=4102, captions=54_522),
+                Count(splits=("train",), captures=34_674, identities=3102, captions=34_674),
+                Count(splits=("test",), captures=19_848, identities=1000, captions=19_848),
+            ),
+            captions_each=(1, 1),
+        )

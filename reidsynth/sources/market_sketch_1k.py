@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass
 from reidsynth import listing
 from reidsynth.errors import UserError
 from reidsynth.policy import Policy
+from reidsynth.published import Count, Published
 from reidsynth.schema import Content, Record, TableSpec
 
 if TYPE_CHECKING:
@@ -93,6 +94,18 @@ class MarketSketch1K:
                 if record.modality == "sketch":
                     styles[record.payload["artist"]].append(record.sample_id)
         return {"styles": styles}
+
+    def published(self) -> Published:
+        """The authors' sizes; of the photographs their release holds a selection of unstated size."""
+        return Published(
+            counts=(
+                Count(modality="sketch", captures=4763, identities=996),
+                Count(folder="sketch/F/train", identities=497),
+                Count(folder="sketch/F/query", identities=493),
+                Count(splits=("train",), modality="sketch", identities=498, sure=False),
+                Count(splits=("test",), modality="sketch", identities=498, sure=False),
+            )
+        )
 
     @cached_property
     def _base(self) -> Path:

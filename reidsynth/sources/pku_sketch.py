@@ -24,10 +24,11 @@ from pydantic.dataclasses import dataclass
 from reidsynth import listing
 from reidsynth.errors import UserError
 from reidsynth.policy import Policy
+from reidsynth.published import Count, Published
 from reidsynth.schema import Content, Record, TableSpec, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _PHOTO = re.compile(r"(?P<pid>\d{1,9})_(?P<camid>\d{1,4})_\d+")
 _SKETCH = re.compile(r"(?P<pid>\d{1,9})")
@@ -114,6 +115,30 @@ class PkuSketch:
         if self.lists:
             kept["splits"] = [self._split(trial) for trial in _TRIALS]
         return kept
+
+    def published(self) -> Published:
+        """The owners' sizes; descriptions are a third party's, and of sketches only."""
+        return Published(
+            counts=(
+                Count(identities=200),
+                Count(modality="rgb", captures=400, identities=200),
+                Count(modality="sketch", captures=200, identities=200),
+            ),
+            captions_each=(0, None),
+        )
+
+    def inconsistencies(self) -> Iterator[str]:
+        """People whom no artist drew, where the artists are told, and people without two photographs."""
+        artists = self.protocol().get("artists", {})
+        drawn = {pid for people in artists.values() for pid in people}
+        people = {record.pid for record in self.records("test")}
+        differ = [str(pid) for pid in sorted(drawn ^ people)] if artists else []
+        if differ:
+            yield f"styleAnnotation and the images differ in {len(differ)} people: {listing.first_few(differ)}"
+        photos = Counter(record.pid for record in self.records("test") if record.modality == "rgb")
+        wrong = [str(pid) for pid in sorted(people) if photos[pid] != 2]
+        if wrong:
+            yield f"{len(wrong)} people have not exactly two photographs: {listing.first_few(wrong)}"
 
     @cached_property
     def _base(self) -> Path:

@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from reidsynth.policy import Policy
+from reidsynth.published import Count, Published
 from reidsynth.sources.captioned import CaptionedPhotographs
 
 
@@ -36,3 +37,17 @@ class RstpReid(CaptionedPhotographs):
     annotations: ClassVar[tuple[str, ...]] = ("data_captions.json",)
     path_key: ClassVar[str] = "img_path"
     camera: ClassVar[re.Pattern[str] | None] = re.compile(r"^\d+_c(\d+)_")
+
+    def published(self) -> Published:
+        """The owners' sizes: five images of each person, two sentences for each."""
+        sizes = {"train": (18_505, 3701), "val": (1000, 200), "test": (1000, 200)}
+        return Published(
+            counts=(
+                Count(captures=20_505, identities=4101, captions=41_010),
+                *(
+                    Count(splits=(split,), captures=n, identities=people, captions=2 * n)
+                    for split, (n, people) in sizes.items()
+                ),
+            ),
+            captions_each=(2, 2),
+        )
