@@ -202,7 +202,9 @@ def _generator(table: TableInfo) -> str:
     assert step is not None  # the caller keeps made tables only
     parameters = ", ".join(f"{name}={value}" for name, value in step.parameters.items()) or "no parameters"
     inputs = ", ".join(f"`{name}`" for name in step.inputs)
-    return f"- `{table.name}`: {step.name} {step.method} version {step.version} from {inputs} ({parameters})"
+    about = f"; {step.note}" if step.note else ""
+    made = f"{step.name} {step.method} version {step.version} from {inputs}"
+    return f"- `{table.name}`: {made} ({parameters}){about}"
 
 
 def _missing(info: ManifestInfo, release: ReleaseNotes) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +28,7 @@ from reidsynth.manifest import (
     write_info,
 )
 from reidsynth.schema import ROWS_PER_GROUP, TableSpec
+from reidsynth.spending import Allowance
 from reidsynth.storage import sha256_file
 from reidsynth.tables import shard_key, shard_writer
 
@@ -49,10 +50,12 @@ class Run:
     Args:
         engine: where blocks run.
         progress: whether to draw a bar with ETA; None draws it on terminals only.
+        allowance: what steps that ask others may spend and send out.
     """
 
     engine: Engine
     progress: bool | None = None
+    allowance: Allowance = field(default_factory=Allowance)
 
 
 class Tasks(Protocol):

@@ -58,6 +58,7 @@ class StepInfo(_Part):
     parameters: dict[str, Any]
     weights: dict[str, str] = Field(default_factory=dict)
     inputs: tuple[str, ...] = ()
+    note: str = ""  # a sentence for the card
     terms: dict[str, Any] = Field(default_factory=dict)  # a policy: of the data that the weights were trained on
 
 

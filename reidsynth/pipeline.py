@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from reidsynth import rows, shared_captions
+from reidsynth.engines import LocalEngine
 from reidsynth.errors import UserError
 from reidsynth.jobs import (
     ROWS_PER_BLOCK,
@@ -23,14 +25,17 @@ from reidsynth.jobs import (
 )
 from reidsynth.manifest import Manifest, StepInfo, open_manifest, read_info, step_shard_key, write_info
 from reidsynth.schema import TableSpec
-from reidsynth.steps import Step, build_step, terms
+from reidsynth.spending import Estimate
+from reidsynth.steps import GatheringStep, Step, build_step, note, terms
 from reidsynth.storage import locked
 from reidsynth.tables import table_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow as pa
+
+    from reidsynth.schema import Made, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ def run_step(out: Path, name: str, method: str, parameters: Mapping[str, Any], *
     # Workers need every field, where weights lie on this machine too; the manifest tells only what decides the output.
     fields = json.dumps(rows.plain(asdict(cast("Any", step))), sort_keys=True)
     read_info(out)  # a folder that holds no manifest is left as it is
-    with locked(out):
+    with locked(out), ExitStack() as stack:
         manifest = open_manifest(out)
         spec = step.output()
         made = StepInfo(
@@ -75,29 +80,48 @@ def run_step(out: Path, name: str, method: str, parameters: Mapping[str, Any], *
             parameters=step.parameters(),
             weights=step.weights(),
             terms=terms(step),
+            note=note(step),
             inputs=step.inputs(tuple(manifest.tables)),
         )
         _refuse_overwriting(manifest, spec)
+        make: Callable[[_StepTask], dict[str, pa.RecordBatch]] = _make_block
+        if isinstance(step, GatheringStep):
+            gathered = stack.enter_context(step.gather(manifest, run.allowance, run.progress))
+            made = made.model_copy(update={"weights": {**made.weights, **gathered.weights}})
+            make = partial(_make_block, process=gathered.process)
+            run = replace(run, engine=LocalEngine(1))  # what was gathered is here
         jobs = _step_jobs(manifest, spec, made, fields)
         if spec.name in manifest.tables and any(not job.done(out) for job in jobs):
             others = {key: table for key, table in manifest.tables.items() if key != spec.name}
             write_info(out, manifest.info.model_copy(update={"tables": others}))
         waiting = shared_captions.drafts(out, jobs) if spec.kind == "text" else jobs
-        execute(
-            out,
-            waiting,
-            {spec.name: table_schema(spec)},
-            _make_block,
-            run=run,
-            label=f"{name} {method}",
-            check=manifest,
-        )
+        execute(out, waiting, {spec.name: table_schema(spec)}, make, run=run, label=f"{name} {method}", check=manifest)
         if spec.kind == "text":
             shared_captions.settle(out, jobs, manifest.info.captures, spec)
         table = table_info(out, jobs, spec, made)
         tables = {key: value for key, value in manifest.tables.items() if key != spec.name} | {spec.name: table}
         commit(out, manifest.info.model_copy(update={"tables": tables}))
     return open_manifest(out)
+
+
+def estimate_step(out: Path, name: str, method: str, parameters: Mapping[str, Any]) -> Estimate:
+    """What a step would do, found out without doing it.
+
+    Args:
+        out: the manifest's folder.
+        name: of the step.
+        method: of the step.
+        parameters: of the step.
+
+    Raises:
+        UserError: for wrong parameters or a missing input table.
+    """
+    step = build_step(name, method, parameters)
+    manifest = open_manifest(out)
+    step.inputs(tuple(manifest.tables))
+    if isinstance(step, GatheringStep):
+        return step.estimate(manifest)
+    return Estimate(rows=sum(split.rows for split in manifest.info.splits.values()))
 
 
 def _refuse_overwriting(manifest: Manifest, spec: TableSpec) -> None:
@@ -146,7 +170,9 @@ def _opened(folder: str) -> Manifest:
     return Manifest(Path(folder), read_info(Path(folder)))
 
 
-def _make_block(task: _StepTask) -> dict[str, pa.RecordBatch]:
+def _make_block(
+    task: _StepTask, process: Callable[[Sequence[Sample]], list[Made]] | None = None
+) -> dict[str, pa.RecordBatch]:
     step = _step(task.step, task.method, task.parameters)
     _opened.cache_clear()  # an earlier step may have added tables since
     manifest = _opened(task.folder)
@@ -154,4 +180,4 @@ def _make_block(task: _StepTask) -> dict[str, pa.RecordBatch]:
     specs = {name: manifest.tables[name].spec for name in task.inputs}
     block = {name: reader.rows(task.start, task.stop) for name, reader in readers.items()}
     spec = step.output()
-    return {spec.name: rows.step_batch(step.process, block, inputs=specs, output=spec)}
+    return {spec.name: rows.step_batch(process or step.process, block, inputs=specs, output=spec)}

@@ -236,6 +236,8 @@ def text_of(row: Mapping[str, Any]) -> Text:
 def _made_row(sample: Sample, output: TableSpec, made: Made) -> dict[str, Any]:
     if made.error is not None:
         return _unmade_row(sample.sample_id, output, "error", made.error)
+    if made.absent is not None:
+        return _unmade_row(sample.sample_id, output, "absent", made.absent)
     if output.kind == "text":
         return _text_row(sample.sample_id, output, made)
     if made.image is None:

@@ -173,6 +173,7 @@ class Made:
         draw: what was drawn at random for this row, for example `channel=G`.
         scores: raw scores for the gate, taken before any rescaling.
         error: why nothing could be made.
+        absent: why nothing was made, where nothing is wrong with the row (a question not asked yet).
     """
 
     image: np.ndarray | None = None
@@ -180,3 +181,4 @@ class Made:
     draw: str | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
+    absent: str | None = None

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reidsynth.cli.shell import (
+    AllowEgress,
     AsJson,
     ManifestPath,
+    MaxCost,
     MaxFailed,
     Out,
     Settings,
@@ -132,19 +134,13 @@ build_ir = _step_command(
     "Make a pseudo-infrared image of every photograph.",
     "Example: reidsynth build-ir data/market --method channel-augmentation --set gray=true",
 )
-caption = _step_command(
-    "caption",
-    "template",
-    "Describe the person of every photograph in sentences.",
-    "Example: reidsynth caption data/market --method template",
-)
 
 
 @app.command(
     epilog="Example: reidsynth build manifests/demo.yaml --out data/demo\n\n"
     "Example: reidsynth build manifests/demo.yaml --out data/small --set train=50 --set seed=1"
 )
-def build(
+def build(  # noqa: PLR0913 - one argument for each option
     recipe: Annotated[Path, typer.Argument(help="YAML recipe.")],
     out: Out,
     root: Annotated[
@@ -153,13 +149,16 @@ def build(
     settings: Settings = None,
     workers: Workers = None,
     max_failed: MaxFailed = 0.05,
+    allow_egress: AllowEgress = False,
+    max_cost: MaxCost = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a manifest from a recipe: source, steps, expectations. Run again to resume or to add steps."""
     from reidsynth.recipe import build as run_build
     from reidsynth.recipe import load_recipe, unmet
+    from reidsynth.spending import Allowance
 
     loaded = load_recipe(recipe, root=root, overrides=settings or [])
-    with running(workers) as run:
+    with running(workers, Allowance(egress=allow_egress, max_cost=max_cost)) as run:
         manifest = run_build(loaded, out, run=run)
     finish(manifest, max_failed=max_failed, as_json=as_json, unmet=[] if settings else unmet(loaded, manifest))

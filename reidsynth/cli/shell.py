@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from reidsynth.jobs import Run
     from reidsynth.manifest import Manifest
+    from reidsynth.spending import Allowance
 
 
 class SentenceGroup(TyperGroup):
@@ -50,21 +51,30 @@ Workers = Annotated[int | None, typer.Option("--workers", help="Processes; one f
 MaxFailed = Annotated[
     float, typer.Option("--max-failed", help="Largest share of failed rows in a table; more ends with exit code 1.")
 ]
+AllowEgress = Annotated[
+    bool, typer.Option("--allow-egress", help="Let images leave this machine, where the data set's terms permit it.")
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", min=0, help="Stop before the ledger has spent more than this; needs prices."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
 @contextmanager
-def running(workers: int | None) -> Iterator[Run]:
+def running(workers: int | None, allowance: Allowance | None = None) -> Iterator[Run]:
     """An engine for the time of one command.
 
     Args:
         workers: processes, None for one a core.
+        allowance: what steps may spend and send out; None allows nothing.
     """
     from reidsynth.engines import LocalEngine
     from reidsynth.jobs import Run
+    from reidsynth.spending import Allowance
 
     with LocalEngine(workers) as engine:
-        yield Run(engine)
+        yield Run(engine, allowance=allowance or Allowance())
 
 
 def parameters(settings: list[str] | None) -> dict[str, Any]:
@@ -97,6 +107,9 @@ def finish(manifest: Manifest, *, max_failed: float, as_json: bool, unmet: list[
             complaints.append(
                 f"{bad} of {present} rows of {name!r} failed ({reasons}), more than --max-failed {max_failed:g} allows"
             )
+        over = sum(rows for reason, rows in manifest.tables[name].reasons.items() if "--max-cost" in reason)
+        if over:
+            complaints.append(f"{over} rows of {name!r} were not asked about, because --max-cost is reached")
     if as_json:
         splits = {split: size.model_dump() for split, size in manifest.info.splits.items()}
         summary = {"manifest": str(manifest.path), "splits": splits, "tables": counts, "complaints": complaints}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, runtime_checkable
 
 from reidsynth import registry
 from reidsynth.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
+    from reidsynth.manifest import Manifest
     from reidsynth.schema import Made, Sample, TableSpec
+    from reidsynth.spending import Allowance, Estimate
 
 STEPS: dict[str, dict[str, str]] = {
     "remove-background": {
@@ -30,7 +34,10 @@ STEPS: dict[str, dict[str, str]] = {
         "channel-augmentation": "reidsynth.steps.channel_augmentation:ChannelAugmentation",
         "diffusion": "reidsynth.steps.diffusion:DiffusionInfrared",
     },
-    "caption": {"template": "reidsynth.steps.captions.template:Template"},
+    "caption": {
+        "template": "reidsynth.steps.captions.template:Template",
+        "openai": "reidsynth.steps.captions.openai_compatible:OpenAICompatible",
+    },
 }
 
 
@@ -67,6 +74,37 @@ class Step(Protocol):
 
     def process(self, samples: Sequence[Sample]) -> list[Made]:
         """Make one output per sample, in the same order; what comes out never depends on the batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a step brought together for a whole manifest before its first row.
+
+    Args:
+        process: makes rows of it, as `Step.process` does.
+        weights: name -> checksum of what was gathered, for the content key.
+    """
+
+    process: Callable[[Sequence[Sample]], list[Made]]
+    weights: Mapping[str, str]
+
+
+@runtime_checkable
+class GatheringStep(Protocol):
+    """A step that rests on answers from outside; the runner gathers them once, in its own process.
+
+    Rows are then made from what was gathered and nothing else, so that the table follows from it byte for byte.
+    """
+
+    def gather(
+        self, manifest: Manifest, allowance: Allowance, progress: bool | None
+    ) -> AbstractContextManager[Gathered]:
+        """Bring together what the manifest's rows need; held until the table is written."""
+        ...
+
+    def estimate(self, manifest: Manifest) -> Estimate:
+        """What `gather` would do and cost."""
         ...
 
 
@@ -134,3 +172,9 @@ def terms(step: Step) -> dict[str, Any]:
     """Terms of the data that a step's weights were trained on, as `Policy.as_dict` gives them; {} where none bind."""
     told = getattr(step, "terms", None)
     return {} if told is None else dict(told())
+
+
+def note(step: Step) -> str:
+    """A sentence of the step's own for the dataset card; "" where it has none."""
+    told = getattr(step, "note", None)
+    return "" if told is None else str(told())

@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from reidsynth.engines import LocalEngine
+from reidsynth.ingest import ingest
 from reidsynth.jobs import Run
 from reidsynth.sources import SOURCES
 from reidsynth.steps import STEPS
@@ -27,3 +28,11 @@ def noise(monkeypatch):
 def run():
     """One worker, in this process."""
     return Run(LocalEngine(1), progress=False)
+
+
+@pytest.fixture(scope="session")
+def ingested(tmp_path_factory):
+    """A manifest of noise with twelve rows in each of two splits, to be copied; 22 photographs can be read."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(SOURCES, "noise", "drawn_source:Noise")
+        return ingest(tmp_path_factory.mktemp("noise") / "m", "noise", {"rows": 12}, run=Run(LocalEngine(1))).path
