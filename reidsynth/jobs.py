@@ -18,7 +18,7 @@ from tqdm import tqdm
 from reidsynth import protocol, rows
 from reidsynth.card import write_card
 from reidsynth.manifest import (
-    ABSENT_KEY,
+    PARTIAL_KEY,
     Manifest,
     ManifestInfo,
     ShardInfo,
@@ -99,7 +99,7 @@ def stale_shards(info: ManifestInfo, table: TableInfo) -> list[ShardInfo]:
     """Shards of a step's table that were not made from the inputs now on record.
 
     Inputs that are withheld count by their record; where that has no shards (rows were chosen since), nothing can be
-    said and nothing is. Shards without a value were made from nothing.
+    said and nothing is. A shard is not stale for lacking rows of captures that came without the table.
     """
     if table.step is None:
         return []
@@ -114,7 +114,7 @@ def stale_shards(info: ManifestInfo, table: TableInfo) -> list[ShardInfo]:
             return list(table.shards)
         for number, shard in enumerate(shards):
             checksums = input_checksums(info, table.step.inputs, split, number)
-            if shard.key not in (ABSENT_KEY, step_shard_key(table.step, table.spec, checksums)):
+            if shard.key not in (PARTIAL_KEY, step_shard_key(table.step, table.spec, checksums)):
                 stale.append(shard)
     return stale
 

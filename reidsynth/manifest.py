@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MANIFEST_FILE = "manifest.json"
-ABSENT_KEY = "absent"  # key of a shard that holds no value: its captures came from a manifest without this table
+PARTIAL_KEY = "partial"  # of a shard with rows from a manifest that lacked the table: a step makes such a shard anew
 
 
 class _Part(BaseModel):

@@ -54,8 +54,7 @@ class ShardMatch:
 
     def rows(self, delta: Manifest) -> list[tuple[dict[str, Any], Record | None]]:
         """Captures with their records."""
-        table = delta.table("captures", self.split).columns(COLUMNS)
-        captures = table.slice(self.start, len(self.numbers)).to_pylist()
+        captures = delta.table("captures", self.split).rows(self.start, self.start + len(self.numbers))
         found: list[Record | None] = [None] * len(captures)
         for dataset, listing in self.records.items():
             mine = [i for i, row in enumerate(captures) if row["dataset"] == dataset and self.numbers[i] != NOWHERE]

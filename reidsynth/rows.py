@@ -7,7 +7,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reidsynth import gates, images
@@ -248,6 +247,11 @@ def _made_row(sample: Sample, output: TableSpec, made: Made) -> dict[str, Any]:
     return _image_row(sample.sample_id, output, made, images.encode(made.image, IMAGE_FORMAT), photo)
 
 
+def absent_batch(sample_ids: Sequence[str], spec: TableSpec) -> pa.RecordBatch:
+    """Rows of captures that lack a modality: aligned, and empty."""
+    return _batch([_unmade_row(sample_id, spec, "absent", None) for sample_id in sample_ids], table_schema(spec))
+
+
 def verdict_counts(folder: Path, shards: Sequence[ShardInfo]) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
     """Count verdicts by split, and reasons, from the shards themselves."""
     counts: dict[str, Counter[str]] = {}
@@ -265,11 +269,12 @@ def split_infos(folder: Path, files: Mapping[str, Sequence[str]]) -> dict[str, S
     for split, paths in files.items():
         if not paths:
             continue
-        people: set[int] = set()
+        people: set[tuple[str, int]] = set()  # numbers of different data sets are different people
         roles: Counter[str] = Counter()
         for path in paths:
-            table = pq.read_table(folder / path, columns=["pid", "role"], partitioning=None)
-            people.update(pc.unique(table.column("pid")).to_pylist())
+            table = pq.read_table(folder / path, columns=["dataset", "pid", "role"], partitioning=None)
+            found = table.group_by(["dataset", "pid"]).aggregate([]).to_pydict()
+            people.update(zip(found["dataset"], found["pid"], strict=True))
             roles.update(table.column("role").to_pylist())
         infos[split] = SplitInfo(rows=roles.total(), identities=len(people), roles=dict(sorted(roles.items())))
     return infos
