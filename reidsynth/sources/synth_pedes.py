@@ -20,9 +20,9 @@ import sqlite3
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, overload
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from reidsynth import listing
@@ -57,9 +57,11 @@ class SynthPedes:
 
     Args:
         root: folder that holds `Part1` to `Part11` and `synthpedes_dataset.json`, or the folder above it.
+        parts: numbers of the `Part` folders to read, for example those that you hold; all by default.
     """
 
     root: Path
+    parts: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
     name: ClassVar[str] = "synth-pedes"
     version: ClassVar[int] = 1
@@ -110,6 +112,10 @@ class SynthPedes:
         """The authors' sizes."""
         return Published(counts=(Count(captures=4_791_711, identities=312_321),))
 
+    def dropped(self) -> dict[str, int]:
+        """Rows of parts that were not asked for."""
+        return {"row of a part that was not asked for": self._rows.left} if self._rows.left else {}
+
     @cached_property
     def _base(self) -> Path:
         return listing.release(self.root, "SYNTH-PEDES")
@@ -117,7 +123,7 @@ class SynthPedes:
     @cached_property
     def _rows(self) -> _SortedRows:
         base = listing.require(self._base, (_ANNOTATION,), "SYNTH-PEDES")
-        return _SortedRows(base / _ANNOTATION, self.name)
+        return _SortedRows(base / _ANNOTATION, self.name, tuple(f"Part{number}/" for number in self.parts))
 
 
 class _SortedRows(Sequence[Record]):
@@ -126,13 +132,14 @@ class _SortedRows(Sequence[Record]):
     Args:
         path: of the annotation.
         dataset: first part of sample ids.
+        prefixes: of the paths to keep, () for all; `left` counts the others.
 
     Raises:
         UserError: naming the first mistakes of the annotation.
     """
 
-    def __init__(self, path: Path, dataset: str) -> None:
-        self._path, self._dataset = path, dataset
+    def __init__(self, path: Path, dataset: str, prefixes: tuple[str, ...] = ()) -> None:
+        self._path, self._dataset, self._prefixes, self.left = path, dataset, prefixes, 0
         self._places = sqlite3.connect("")  # "": a temporary file of this connection
         try:
             self._sort()
@@ -199,6 +206,9 @@ class _SortedRows(Sequence[Record]):
         rows = 0
         for number, (place, length, row) in enumerate(stream_array(self._path, f"index {self._dataset}")):
             problem = _problem(row)
+            if problem is None and self._prefixes and not row["file_path"].startswith(self._prefixes):
+                self.left += 1
+                continue
             if problem is None:
                 rows += 1
                 yield listing.stem_id(self._dataset, row["file_path"]), place, length
@@ -213,7 +223,8 @@ class _SortedRows(Sequence[Record]):
                 "official file"
             )
         if not rows:
-            raise UserError(f"{str(self._path)!r} has no rows: take the official file")
+            asked = f" of {', '.join(self._prefixes)}" if self._prefixes else ""
+            raise UserError(f"{str(self._path)!r} has no rows{asked}: take the official file")
 
 
 def parse_attributes(told: Sequence[str]) -> dict[str, str | None] | None:

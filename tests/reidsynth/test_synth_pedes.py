@@ -153,3 +153,12 @@ def test_attributes_as_plain_text_are_read_too(tmp_path):
     content = synth.read(synth.records("train")[1])
     assert content.texts["text-spac"].attributes["gender"] == "man"
     assert "text-prompt" not in content.texts
+
+
+def test_some_parts_only(tmp_path):
+    root = synth_pedes(tmp_path)
+    some = build_source("synth-pedes", {"root": str(root), "parts": [1, 2]})
+    assert {record.source_path.split("/")[0] for record in some.records("train")} == {"Part1", "Part2"}  # not Part11
+    assert some.dropped() == {"row of a part that was not asked for": 1}
+    with pytest.raises(UserError, match="has no rows of Part7/"):
+        build_source("synth-pedes", {"root": str(root), "parts": [7]}).records("train")
