@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reidtrain.cli import evaluating, reporting, training
+from reidtrain.cli import drawing, evaluating, reporting, training
 from reidtrain.cli.shell import app
 
-__all__ = ["app", "evaluating", "reporting", "training"]
+__all__ = ["app", "drawing", "evaluating", "reporting", "training"]

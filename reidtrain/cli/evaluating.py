@@ -1,4 +1,4 @@
-"""Commands that use a trained run: evaluate, figures, search."""
+"""Commands that use a trained run: evaluate, protocols, search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reidtrain.cli.shell import AsJson, Device, ManifestPath, Run, Split, app, examples
+from reidtrain.cli.shell import AsJson, Device, ManifestPath, Run, Split, app, examples, run_folder
 
 
 @app.command(
@@ -53,7 +53,7 @@ def evaluate(  # noqa: PLR0913 - a command has one argument for each of its opti
     results = [evaluate_run(run, manifest, **options)]
     if frozen:
         results.append(evaluate_run(run, manifest, frozen=True, **options))
-    folder = _run_folder(run) / "results"
+    folder = run_folder(run) / "results"
     # A protocol or an order that was asked for has files of its own beside those of the plain evaluation.
     suffix = "".join(f"-{part}" for part in (protocol, "reranked" if rerank else None) if part)
     names = [f"{split}{suffix}{'' if result.features == 'model' else '-frozen'}" for result in results]
@@ -96,32 +96,6 @@ def protocols(
         typer.echo(json.dumps([dict(zip(head, row, strict=True)) for row in rows], indent=1))
         return
     typer.echo(f"{chosen.name}: {chosen.about}\n\n{aligned(head, rows)}")
-
-
-def _run_folder(run: Path) -> Path:
-    """The run that a checkpoint belongs to."""
-    return run.parent.parent if run.parent.name == "checkpoints" else run
-
-
-@app.command(epilog=examples("reidtrain figures runs/demo --manifest data/demo --queries 4"))
-def figures(
-    run: Run,
-    manifest: ManifestPath,
-    queries: Annotated[int, typer.Option("--queries", min=1, help="Queries to draw, one column each.")] = 3,
-    top: Annotated[int, typer.Option("--top", min=1, help="Answers of each.")] = 8,
-    split: Split = "test",
-) -> None:
-    """Draw a run's training curves and the rank lists of a few queries into RUN/figures."""
-    from reidtrain.checkpoint import load_run
-    from reidtrain.figures import curves, rank_lists
-
-    folder = _run_folder(run) / "figures"
-    loaded = load_run(run)
-    files = [curves(_run_folder(run), folder / "curves.png")]
-    files.append(
-        rank_lists(loaded, manifest, folder / f"{split}-rank-lists.png", split=split, queries=queries, top=top)
-    )
-    typer.echo("written: " + ", ".join(str(path) for path in files))
 
 
 @app.command(

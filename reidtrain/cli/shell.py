@@ -52,3 +52,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.
 def examples(*lines: str) -> str:
     """The worked examples under a command's help."""
     return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines)
+
+
+def run_folder(run: Path) -> Path:
+    """The run that a checkpoint belongs to; a run folder itself."""
+    return run.parent.parent if run.parent.name == "checkpoints" else run

@@ -1,15 +1,15 @@
 """Pictures are drawn, whatever is missing; what they show is checked by colour."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from reidtrain import tiles
 from reidtrain.batch import SEVEN_MODES
 from reidtrain.errors import UserError
-from reidtrain.figures import curves, rank_lists, rank_strip
+from reidtrain.figures import attention, curves, projection, rank_lists, rank_strip, tiles
 from reidtrain.retrieval import Hit
 
 PHOTO = np.full((40, 20, 3), (90, 110, 200), np.uint8)
@@ -79,6 +79,54 @@ def test_curves_are_drawn_from_the_log(tmp_path):
     entries[0]["losses"]["routing"] = -1.0
     log.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     assert Image.open(curves(tmp_path, tmp_path / "figures" / "curves.png")).width > narrow
+
+
+def test_rank_lists_as_a_page_tell_who_was_found(loaded_run, people, tmp_path):
+    page = rank_lists(loaded_run, people(sketchless=2), tmp_path / "lists.html", modes=["T", "S"], queries=8, top=3)
+    text = page.read_text()
+    assert text.count('<figure class="right"') + text.count('<figure class="wrong"') == 8 * 3 + 4 * 3
+    assert text.count("this query has no sketch") == 4
+    assert "camera 1, score" in text
+    assert "http" not in text.replace("http-equiv", ""), "a page asks nothing of the net"
+
+
+def test_rank_lists_of_named_queries(loaded_run, people, tmp_path):
+    one = "people/test/000203_1"
+    page = rank_lists(loaded_run, people(), tmp_path / "one.html", modes=["S"], samples=[one], top=2)
+    assert page.read_text().count("<h2>") == page.read_text().count(f"<h2>{one}") == 1
+    with pytest.raises(UserError, match="has no capture 'nobody': name queries such as people/test"):
+        rank_lists(loaded_run, people(), tmp_path / "one.html", samples=["nobody"])
+
+
+def test_features_of_all_modalities_stand_in_one_plane(loaded_run, people, tmp_path):
+    page = projection(loaded_run, people(), tmp_path / "plane.html", identities=5, views=2)
+    text = page.read_text()
+    assert text.count("<title>photograph of person") == text.count("<title>text of person") == 10
+    assert len(set(re.findall(r'<g transform="[^"]+" fill="([^"]+)"', text))) == 5
+    picture = projection(loaded_run, people(), tmp_path / "plane.png", identities=5, views=2, frozen=True)
+    assert Image.open(picture).width > 800
+    without = projection(loaded_run, people(text=False, sketchless=1), tmp_path / "less.html", identities=3, views=2)
+    assert "text of person" not in without.read_text()
+
+
+def test_attention_is_drawn_with_what_a_query_has(loaded_run, people, tmp_path):
+    page = attention(loaded_run, people(sketchless=2), tmp_path / "maps.html", queries=2)
+    text = page.read_text()
+    assert text.count("its map") >= 2 * 2 * 2
+    assert "no sketch" in text
+    assert text.count('<span style="background:rgb') > 10
+    wide = Image.open(attention(loaded_run, people(), tmp_path / "maps.png", queries=2, method="rollout"))
+    assert wide.width > 800
+    with pytest.raises(UserError, match="method 'gaze' is unknown"):
+        attention(loaded_run, people(), tmp_path / "maps.png", method="gaze")
+    with pytest.raises(UserError, match="'x' is no query to draw here"):
+        attention(loaded_run, people(), tmp_path / "maps.png", samples=["x"])
+
+
+def test_curves_go_into_a_page(tmp_path):
+    entry = {"step": 1, "kind": "train", "loss": 1.0, "losses": {"T->R": 1.0}}
+    (tmp_path / "log.jsonl").write_text(json.dumps(entry) + "\n")
+    assert "<svg" in curves(tmp_path, tmp_path / "curves.html").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Tiles of pictures: framed photographs, captions, labels.
+"""Tiles of pictures: framed photographs, captions, labels; and how a picture is saved.
 
 Text is set in DejaVu Sans, which comes with matplotlib, so a picture is the same on every machine.
 """
@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from reidtrain.errors import UserError
+
 Colour = tuple[int, int, int]
 
 RIGHT, WRONG, UNKNOWN = (30, 140, 84), (205, 58, 48), (158, 164, 172)
+NAMES = {"text": "text", "sketch": "sketch", "ir": "infrared", "rgb": "photograph"}
 INK, FAINT, SHADE, PAPER = (30, 34, 40), (116, 122, 130), (241, 243, 245), (255, 255, 255)
 
 
@@ -124,3 +127,18 @@ def legend(draw: ImageDraw.ImageDraw, at: tuple[int, int], colours: Sequence[Col
         draw.rectangle([x, y, x + 14, y + 14], colour)
         draw.text((x + 22, y - 1), name, FAINT, font(12))
         x += 40 + int(font(12).getlength(name))
+
+
+def save(sheet: Image.Image, out: str | Path) -> Path:
+    """Write a picture as PNG.
+
+    Raises:
+        UserError: when the file can't be written.
+    """
+    path = Path(out)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path, format="PNG", optimize=True)
+    except OSError as error:
+        raise UserError(f"{path} can't be written ({error.strerror or error}): give another file") from error
+    return path
