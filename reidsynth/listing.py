@@ -224,6 +224,16 @@ def stem_id(dataset: str, relative: str) -> str:
     return f"{dataset}/{PurePosixPath(relative).with_suffix('').as_posix()}"
 
 
+def mistakes(found: list[str]) -> str:
+    """Count mistakes and name the first.
+
+    Example:
+        >>> mistakes(["line 3: no pid"])
+        '1 mistake: line 3: no pid'
+    """
+    return f"{len(found)} mistake{'s' if len(found) > 1 else ''}: {first_few(found)}"
+
+
 def first_few(items: list[str], shown: int = 3) -> str:
     """Join the first mistakes of a list and count the rest."""
     rest = len(items) - shown

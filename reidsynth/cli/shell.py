@@ -49,7 +49,7 @@ Settings = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option("--workers", help="Processes; one for each core by default.")]
 MaxFailed = Annotated[
-    float, typer.Option("--max-failed", help="Largest share of failed rows in a table; more ends with exit code 1.")
+    float, typer.Option("--max-failed", help="Largest share of failed rows in a table; more ends with exit code 2.")
 ]
 AllowEgress = Annotated[
     bool, typer.Option("--allow-egress", help="Let images leave this machine, where the data set's terms permit it.")
@@ -97,19 +97,10 @@ def table_counts(manifest: Manifest) -> dict[str, dict[str, int]]:
 
 
 def finish(manifest: Manifest, *, max_failed: float, as_json: bool, unmet: list[str] | None = None) -> None:
-    """Print one summary; exit with code 1 when too many rows failed or an expectation is not met."""
+    """Print one summary; exit with code 2 when too many rows failed, with 1 when an expectation is not met."""
     counts = table_counts(manifest)
-    complaints = list(unmet or [])
-    for name, verdicts in counts.items():
-        bad, present = verdicts["fail"] + verdicts["error"], sum(verdicts.values()) - verdicts["absent"]
-        if bad > max_failed * present:
-            reasons = "; ".join(f"{reason}: {rows}" for reason, rows in manifest.tables[name].reasons.items())
-            complaints.append(
-                f"{bad} of {present} rows of {name!r} failed ({reasons}), more than --max-failed {max_failed:g} allows"
-            )
-        over = sum(rows for reason, rows in manifest.tables[name].reasons.items() if "--max-cost" in reason)
-        if over:
-            complaints.append(f"{over} rows of {name!r} were not asked about, because --max-cost is reached")
+    failed = [told for name in counts if (told := _too_many(manifest, name, counts[name], max_failed))]
+    complaints = [*(unmet or []), *failed]
     if as_json:
         splits = {split: size.model_dump() for split, size in manifest.info.splits.items()}
         summary = {"manifest": str(manifest.path), "splits": splits, "tables": counts, "complaints": complaints}
@@ -119,7 +110,28 @@ def finish(manifest: Manifest, *, max_failed: float, as_json: bool, unmet: list[
         for complaint in complaints:
             typer.echo(f"not as asked: {complaint}", err=True)
     if complaints:
-        raise typer.Exit(1)
+        raise typer.Exit(2 if failed else 1)
+
+
+def _too_many(manifest: Manifest, name: str, verdicts: Mapping[str, int], max_failed: float) -> str:
+    """One sentence about a table in which too many rows failed; "" for one in which they did not."""
+    bad, present = verdicts["fail"] + verdicts["error"], sum(verdicts.values()) - verdicts["absent"]
+    if bad <= max_failed * present:
+        return ""
+    reasons = "; ".join(f"{reason}: {rows}" for reason, rows in manifest.tables[name].reasons.items())
+    return (
+        f"{bad} of {present} rows of {name!r} failed ({reasons}; the first is {_first_failed(manifest, name)!r}), more "
+        f"than --max-failed {max_failed:g} allows: mend or remove them and run again, or allow more"
+    )
+
+
+def _first_failed(manifest: Manifest, name: str) -> str:
+    for split in manifest.splits:
+        columns = manifest.table(name, split).columns(["sample_id", "verdict"]).to_pydict()
+        for sample_id, verdict in zip(columns["sample_id"], columns["verdict"], strict=True):
+            if verdict in ("fail", "error"):
+                return str(sample_id)
+    return ""
 
 
 def _summary(manifest: Manifest, counts: Mapping[str, Mapping[str, int]]) -> str:

@@ -119,7 +119,7 @@ class CaptionedPhotographs:
         problems = [f"row {n}: {problem}" for n, row in enumerate(rows) for problem in self._problems(row)]
         if problems:
             raise UserError(
-                f"{file.name} has {len(problems)} mistakes: {listing.first_few(problems)}; take the official file"
+                f"{file.name} has {listing.mistakes(problems)}; take the official file"
             )
         splits: dict[str, list[Record]] = {split: [] for split in _ROLES}
         seen: dict[str, int] = {}

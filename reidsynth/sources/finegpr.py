@@ -252,7 +252,7 @@ def _captions(root: Path, file: str) -> dict[int | str, list[str]]:
             continue
         told.setdefault(_key(key), []).extend(captions)
     if mistakes:
-        raise UserError(f"captions {str(path)!r} have {len(mistakes)} mistakes: {listing.first_few(mistakes)}")
+        raise UserError(f"captions {str(path)!r} have {listing.mistakes(mistakes)}")
     if not told:
         raise UserError(
             f"captions {str(path)!r} have no rows: give JSON or CSV with an image or person and its caption"

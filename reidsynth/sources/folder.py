@@ -290,7 +290,7 @@ def _from_csv(path: Path, root: Path) -> list[_Found]:
             captions = (before.captions if before else ()) + ((values["caption"],) if values["caption"] else ())
             found[values["path"]] = _told(values, captions)
     if mistakes:
-        raise UserError(f"CSV file {str(path)!r} has {len(mistakes)} mistakes: {listing.first_few(mistakes)}")
+        raise UserError(f"CSV file {str(path)!r} has {listing.mistakes(mistakes)}")
     if not found:
         raise UserError(f"CSV file {str(path)!r} has no rows: list one image in each")
     return [found[key] for key in sorted(found)]

@@ -42,8 +42,8 @@ def test_build_prints_one_summary(call, recipe, tmp_path):
     assert "ir-inverse  22 pass, 2 absent" in result.output
 
 
-def test_too_many_failures_end_with_code_1(call, recipe, tmp_path):
-    result = call("build", recipe(), "--out", tmp_path / "m", "--workers", 1, "--max-failed", 0.05, code=1)
+def test_too_many_failures_end_with_code_2(call, recipe, tmp_path):
+    result = call("build", recipe(), "--out", tmp_path / "m", "--workers", 1, "--max-failed", 0.05, code=2)
     assert "2 of 24 rows of 'rgb' failed (damaged image" in result.output
     assert "more than --max-failed 0.05 allows" in result.output
 
