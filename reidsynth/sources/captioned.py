@@ -118,9 +118,7 @@ class CaptionedPhotographs:
             raise UserError(f"{str(base)!r} has no folder {IMAGES!r}: put the data set's images there")
         problems = [f"row {n}: {problem}" for n, row in enumerate(rows) for problem in self._problems(row)]
         if problems:
-            raise UserError(
-                f"{file.name} has {listing.mistakes(problems)}; take the official file"
-            )
+            raise UserError(f"{file.name} has {listing.mistakes(problems)}; take the official file")
         splits: dict[str, list[Record]] = {split: [] for split in _ROLES}
         seen: dict[str, int] = {}
         for number, row in enumerate(rows):
