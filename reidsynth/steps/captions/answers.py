@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from reidsynth.schema import ATTRIBUTE_FIELDS, REGION_FIELDS, VISIBLE_REGIONS, Text
 from reidsynth.tokens import within_clip
@@ -24,6 +24,8 @@ STYLES: dict[str, str] = {
     "detailed": "everything that is visible, down to prints and fastenings, 60 to 120 words",
 }
 """Style of a caption -> how it is asked for."""
+
+Style = Literal["descriptive", "concise", "conversational", "clothing-first", "detailed"]
 
 COLOURS = (
     "black", "white", "grey", "red", "orange", "yellow", "green", "teal", "blue", "navy", "purple", "pink", "brown",

@@ -54,7 +54,7 @@ def clothing_colours(photo: np.ndarray, mask: np.ndarray) -> dict[str, tuple[str
         band = slice(top + round(first * tall), top + round(last * tall))
         pixels = photo[band][_core(person[band])]
         if len(pixels) >= _FEWEST_PIXELS:
-            found[name] = _named(pixels)
+            found[name] = named_colours(pixels)
     return found
 
 
@@ -67,7 +67,12 @@ def _core(person: np.ndarray) -> np.ndarray:
     return inside
 
 
-def _named(pixels: np.ndarray) -> tuple[str, ...]:
+def named_colours(pixels: np.ndarray) -> tuple[str, ...]:
+    """One or two names for pixels.
+
+    Args:
+        pixels: uint8 (N, 3) RGB, at least one.
+    """
     lab, examples = _lab(pixels), _lab(np.array([rgb for group in _EXAMPLES.values() for rgb in group], dtype=np.uint8))
     distances = ((lab[:, None, :] - examples[None, :, :]) ** 2).sum(axis=2)
     votes: dict[str, int] = {}

@@ -17,6 +17,7 @@ from reidsynth.policy import Policy, check_egress
 from reidsynth.schema import TableSpec
 from reidsynth.spending import Allowance, Budget, Estimate
 from reidsynth.steps import Gathered, require
+from reidsynth.steps.captions.answers import Style
 from reidsynth.steps.captions.asking import Form
 from reidsynth.steps.captions.batches import MOST_BYTES, Batches
 from reidsynth.steps.captions.chat import OVER_BUDGET, Chat
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     from reidsynth.manifest import Manifest
     from reidsynth.schema import Made, Sample
-
-Style = Literal["descriptive", "concise", "conversational", "clothing-first", "detailed"]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

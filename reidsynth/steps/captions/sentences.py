@@ -64,7 +64,7 @@ class _Writer:
         if length is None:
             return f"{colour} hair" if colour else ""
         if not colour and length != "bald":
-            return ""
+            return f"{length} hair" if length in ("short", "long") else ""
         template = self.one(_HAIR.get(length, (f"{length} {{colour}} hair",)))
         return _with_article(template.format(colour=colour))
 
@@ -129,6 +129,18 @@ def write(known: Mapping[str, str | None], count: int, rng: np.random.Generator)
             caption = _long_enough(structure(writer), writer)
         captions.append(caption)
     return tuple(captions)
+
+
+def write_styles(known: Mapping[str, str | None], styles: Sequence[str], rng: np.random.Generator) -> tuple[str, ...]:
+    """Write one caption in each style.
+
+    Args:
+        known: attribute -> value; None, `none` and `unknown` are not told.
+        styles: keys of STYLE_STRUCTURES.
+        rng: draws words.
+    """
+    writer = _Writer(known, rng)
+    return tuple(_long_enough(STYLE_STRUCTURES[style](writer), writer) for style in styles)
 
 
 def _long_enough(text: str, writer: _Writer) -> str:
@@ -200,6 +212,42 @@ _STRUCTURES: tuple[Callable[[_Writer], str], ...] = (
     _clothes_first,
     _top_and_bottom,
 )
+
+
+def _concise(writer: _Writer) -> str:
+    worn = join([writer.upper(), writer.lower()]) or join([writer.headwear(), writer.shoes()])
+    return f"{writer.subject()} in {worn}{_carrying(writer)}" if worn else _wearing(writer)
+
+
+def _conversational(writer: _Writer) -> str:
+    pronoun = {"male": "he", "female": "she"}.get(writer.value("gender") or "", "they")
+    head, worn = join([writer.hair(), writer.glasses(), writer.headwear()]), join([writer.upper(), writer.lower()])
+    text = writer.one(("what I saw was", "it was", "I noticed")) + f" {writer.subject()}"
+    text += f" with {head}" if head else " who walked by"
+    text += f", and {pronoun} had {worn} on" if worn else ""
+    shoes, bag = writer.shoes(), writer.bag()
+    text += f", {shoes} too" if shoes else ""
+    return text + (f", and {pronoun} carried {bag}" if bag else "")
+
+
+def _detailed(writer: _Writer) -> str:
+    pronoun = {"male": "He", "female": "She"}.get(writer.value("gender") or "", "The person")
+    worn, shoes, bag = join([writer.upper(), writer.lower()]), writer.shoes(), writer.bag()
+    head = join([writer.hair(), writer.headwear(), writer.glasses()])
+    parts = [f"This camera shows {writer.subject()}" + (f" with {head}" if head else "")]
+    parts += [f"{pronoun} is dressed in {worn}"] if worn else []
+    parts += [f"On the feet there are {shoes}"] if shoes else []
+    parts += [f"{pronoun} carries {bag}"] if bag else []
+    return ". ".join(parts)
+
+
+STYLE_STRUCTURES: dict[str, Callable[[_Writer], str]] = {
+    "descriptive": _two_sentences,
+    "concise": _concise,
+    "conversational": _conversational,
+    "clothing-first": _clothes_first,
+    "detailed": _detailed,
+}
 
 
 def article(words: str) -> str:
