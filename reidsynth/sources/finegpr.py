@@ -33,6 +33,7 @@ from reidsynth import listing
 from reidsynth.draws import sample_seed
 from reidsynth.errors import UserError
 from reidsynth.policy import Policy
+from reidsynth.published import Count, Published
 from reidsynth.schema import Content, Record, TableSpec, Text
 
 if TYPE_CHECKING:
@@ -110,6 +111,12 @@ class FineGpr:
         """Files outside the data set's grammar, and images that the draw left."""
         return dict(sorted(self._images.dropped.items()))
 
+    def published(self) -> Published:
+        """The authors' sizes: 36 x 7 x 7 images of each person, 4 in the flat subset, or as many as are drawn."""
+        shipped = 4 if self._images.flat else 36 * 7 * 7
+        each = min(shipped, self.per_identity or shipped)
+        return Published(counts=(Count(captures=1150 * each, identities=1150),), captions_each=(0, None))
+
     @cached_property
     def _base(self) -> Path:
         return listing.release(self.root, "FineGPR", "FineGPR_subset")
@@ -129,6 +136,8 @@ class FineGpr:
 class _Images(Sequence[Record]):
     """Images in sample_id order, listed folder by folder.
 
+    `flat` says that images lie without persons' folders.
+
     Args:
         source: whose draw decides which images are taken.
         base: folder of persons' folders, or of images.
@@ -140,7 +149,7 @@ class _Images(Sequence[Record]):
         self.dropped: Counter[str] = Counter()
         entries = sorted(os.scandir(base), key=lambda entry: entry.name + "/")
         folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        self._folders = folders or [""]
+        self._folders, self.flat = folders or [""], not folders
         self._listed = lru_cache(maxsize=2)(self._list)
         self.dropped["linked folder, not entered"] += sum(entry.is_symlink() and entry.is_dir() for entry in entries)
         sizes: list[int] = []

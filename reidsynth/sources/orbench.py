@@ -27,6 +27,7 @@ from pydantic.dataclasses import dataclass
 from reidsynth import listing
 from reidsynth.errors import UserError
 from reidsynth.policy import Policy
+from reidsynth.published import Count, Published
 from reidsynth.schema import Content, Record, TableSpec, Text
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _TABLES = {
     "cp": TableSpec("sketch-colour-pencil", "sketch", "real"),
 }
 _FOLDER_OF = {"NIR": "nir", "CP": "cp", "SK": "sk", "TEXT": "text"}
+_SETS = 32
 _CAMERA = re.compile(r"_cam(\d+)_")
 
 
@@ -97,6 +99,20 @@ class OrBench:
     def dropped(self) -> Mapping[str, int]:
         """Images that no annotation knows, and files that are no images."""
         return self._listed[1]
+
+    def published(self) -> Published:
+        """The authors' number of people; only photographs of train and sentences that ask have captions."""
+        return Published(
+            counts=(Count(identities=1000, sure=False),), captions_each=(0, None), people=(("train",), ("test",))
+        )
+
+    def inconsistencies(self) -> Iterator[str]:
+        """Query sets that are missing: every choice of four modalities, led by each of its own."""
+        kinds = {
+            frozenset(name.split("+")) | {name.split("+")[0] + " leads"} for name in self._test if name != _GALLERY
+        }
+        if len(kinds) < _SETS:
+            yield f"{_TEST} has {len(kinds)} of the {_SETS} query sets"
 
     def protocol(self) -> dict[str, Any]:
         """Gallery and query sets, by sample_id."""

@@ -109,8 +109,8 @@ class SynthPedes:
         return listing.stamp(self._base, record)
 
     def published(self) -> Published:
-        """The authors' sizes."""
-        return Published(counts=(Count(captures=4_791_711, identities=312_321),))
+        """The authors' sizes; those of single parts are not published."""
+        return Published(counts=() if self.parts else (Count(captures=4_791_711, identities=312_321),))
 
     def dropped(self) -> dict[str, int]:
         """Rows of parts that were not asked for."""

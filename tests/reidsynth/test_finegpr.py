@@ -136,3 +136,12 @@ def test_a_folder_without_images(tmp_path):
     (tmp_path / "0001").mkdir()
     with pytest.raises(UserError, match="holds no image named like 0001/0001_c01"):
         source(tmp_path).records("train")
+
+
+@pytest.mark.parametrize(
+    ("draw", "parameters", "images"),
+    [(finegpr, {}, 2_028_600), (finegpr, {"per_identity": 11}, 12_650), (finegpr_subset, {}, 4600)],
+)
+def test_published_sizes(tmp_path, draw, parameters, images):
+    (count,) = source(draw(tmp_path), **parameters).published().counts
+    assert (count.captures, count.identities) == (images, 1150)

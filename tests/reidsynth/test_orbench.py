@@ -9,6 +9,7 @@ from sketch_fixtures import TEXT_7, TEXT_8, orbench
 from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
 from reidsynth.sources import build_source
+from reidsynth.verify import verify
 
 
 @pytest.fixture
@@ -148,3 +149,8 @@ def test_missing_folder(root):
     (root / "cp").rename(root / "colour")
     with pytest.raises(UserError, match="is not ORBench: it lacks cp and holds colour"):
         source(root).records("train")
+
+
+def test_verify_counts_the_query_sets(root, run):
+    found = verify("orbench", {"root": str(root)}, run=run)
+    assert [problem.says for problem in found.problems] == ["test_gallery_and_queries.json has 7 of the 32 query sets"]

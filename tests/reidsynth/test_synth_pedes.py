@@ -8,6 +8,7 @@ from reidsynth import ingest as ingest_module
 from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
 from reidsynth.sources import build_source
+from reidsynth.sources.synth_pedes import _SortedRows
 from reidsynth.validate import validate
 
 
@@ -160,5 +161,23 @@ def test_some_parts_only(tmp_path):
     some = build_source("synth-pedes", {"root": str(root), "parts": [1, 2]})
     assert {record.source_path.split("/")[0] for record in some.records("train")} == {"Part1", "Part2"}  # not Part11
     assert some.dropped() == {"row of a part that was not asked for": 1}
+    assert some.published().counts == ()
+    assert source(root).published().rows == 4_791_711
     with pytest.raises(UserError, match="has no rows of Part7/"):
         build_source("synth-pedes", {"root": str(root), "parts": [7]}).records("train")
+
+
+def test_no_more_than_a_shard_is_listed_at_a_time(tmp_path, run, monkeypatch):
+    root = synth_pedes(tmp_path)
+    monkeypatch.setattr(ingest_module, "ROWS_PER_SHARD", 2)
+    asked = []
+    plain = _SortedRows.__getitem__
+
+    def watched(self, index):
+        found = plain(self, index)
+        asked.append(len(found) if isinstance(index, slice) else 1)
+        return found
+
+    monkeypatch.setattr(_SortedRows, "__getitem__", watched)
+    ingest(tmp_path / "m", "synth-pedes", {"root": str(root)}, run=run)
+    assert asked == [2, 2, 1] * 2  # once for the keys, once for the work
