@@ -143,7 +143,10 @@ def evaluate_loaded(
 
 
 def _trained_on(loaded: LoadedRun) -> tuple[str, ...]:
-    """Data sets that the run was trained on, as far as its manifests are still there; empty where none is."""
+    """Data sets that the run was trained on: from its checkpoint, or else from its manifests; empty where unknown."""
+    kept = loaded.meta.get("data", {}).get("datasets")
+    if kept:
+        return tuple(kept)
     found: set[str] = set()
     for path in loaded.config.data.manifests:
         try:
@@ -198,6 +201,10 @@ def evaluation_data(
 ) -> ReIDDataset:
     """Open a split with the tables that a run was configured for.
 
+    A data set that is only evaluated may name its tables otherwise, and real ones (colour pencil of ORBench) are never
+    left aside: of every configured modality all other real tables come after the configured ones, and where there is
+    none of these, the synthetic ones by name. The result's `tables` say what was read.
+
     Args:
         loaded: whose transform, tokenizer and tables are used.
         manifest: the manifest's folder.
@@ -210,8 +217,14 @@ def evaluation_data(
     Raises:
         UserError: when the split or a needed modality is missing.
     """
-    there = open_manifest(manifest).tables.keys() | {ONLINE_CA}
-    configured = loaded.config.data.tables.named()
+    tables = open_manifest(manifest).tables
+    there = tables.keys() | {ONLINE_CA}
+    configured = {}
+    for modality, named in loaded.config.data.tables.named().items():
+        offered = {name: info.origin for name, info in tables.items() if info.spec.modality == modality}
+        real = [name for name, origin in sorted(offered.items()) if origin == "real"]
+        found = tuple(dict.fromkeys((*named, *real)))
+        configured[modality] = found if there & set(found) else (*found, *sorted(offered))
     needed = {name for mode in modes or () for side in _modalities(mode) for name in side}
     wanted = {name: tables for name, tables in configured.items() if name in needed or there & set(tables)}
     return ReIDDataset(

@@ -16,9 +16,9 @@ CONTAINS: dict[str, tuple[str, ...]] = {
     "rstpreid": ("msmt17",),
     "market-sketch-1k": ("market1501",),
     "synth-pedes": ("luperson-nl", "lpw"),
-    "orbench": ("llcm",),
+    "orbench": ("sysu-mm01", "llcm"),
 }
-"""Data set -> data sets whose photographs it holds; ORBench's file names show LLCM's, the others are on record."""
+"""Data set -> data sets whose photographs it holds. ORBench's file names tell whose, the others are on record."""
 
 
 def origins(dataset: str) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,12 +96,14 @@ def resume(
     return int(meta["step"]), training
 
 
-def sidecar(config: RunConfig, backbone: DualEncoder, checksum: str, rows: Mapping[str, Any]) -> dict[str, Any]:
-    """What every checkpoint of a run says of it."""
+def sidecar(
+    config: RunConfig, backbone: DualEncoder, checksum: str, rows: Mapping[str, Any], datasets: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What every checkpoint of a run says of it; `datasets` are those of its training split."""
     return {
         "config": config.dump(),
         "backbone": backbone_record(config, backbone),
-        "data": {"checksum": checksum, "rows": rows},
+        "data": {"checksum": checksum, "rows": rows, "datasets": list(datasets)},
         "versions": {"reidtrain": reidtrain.__version__, "torch": torch.__version__},
     }
 

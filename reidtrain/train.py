@@ -71,7 +71,8 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
     if training is not None:
         _restore_training(accelerator, optimizer, training)
     loader = _loader(config, dataset, sampler)
-    record = sidecar(config, backbone, dataset.checksum, dataset.describe())
+    seen = sorted(set(dataset.datasets.tolist()))
+    record = sidecar(config, backbone, dataset.checksum, dataset.describe(), seen)
 
     with RunLog(run, start=start, total=total, quiet=not accelerator.is_main_process) as log:
         log.write(start, "note", {"tables": str(dataset.describe()), "steps_per_epoch": len(sampler)})

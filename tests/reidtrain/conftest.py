@@ -9,6 +9,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[1] / "reidsynth"))  # the layouts of data sets that it draws
 
 TINY = {
     "embed_dim": 16,
