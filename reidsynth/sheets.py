@@ -197,7 +197,8 @@ def _lines(pen: ImageDraw.ImageDraw, place: tuple[int, int], lines: Sequence[str
 
 
 def _fitted(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, size: int, colour: Colour) -> None:
-    """Write one line; a longer text is made smaller a little, then cut."""
+    """Write one line; a longer text is made smaller a little, then cut. Line breaks become spaces."""
+    text = " ".join(text.split())
     while size > 10 and _font(size).getlength(text) > width:
         size -= 1
     font = _font(size)

@@ -152,11 +152,19 @@ class Llvip:
         for split in _ROLES:
             names: dict[str, str] = {}
             for side in reversed(_SIDES.values()):  # the visible file's name wins
+                here: dict[str, str] = {}
                 for file in self._files(side, split):
+                    stem = Path(file).stem
                     if _NAME.fullmatch(file) is None:
                         dropped["image with a name outside the data set's grammar"] += 1
+                    elif stem in here:
+                        raise UserError(
+                            f"{here[stem]!r} and {file!r} in {side}/{split} have the same sample id (path without "
+                            "extension): remove one of them"
+                        )
                     else:
-                        names[Path(file).stem] = file
+                        here[stem] = file
+                names |= here
             whole = [self._record(f"visible/{split}/{names[stem]}", split) for stem in sorted(names)]
             splits[split] = whole if self.view == "pairs" else self._people(base, whole, dropped, mistakes)
         if mistakes:
