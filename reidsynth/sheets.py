@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 Colour = tuple[int, int, int]
 
@@ -209,10 +209,20 @@ def _fitted(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: 
     pen.text(place, text, font=font, fill=colour)
 
 
+def _pieces(word: str, width: int, size: int) -> Iterator[str]:
+    """Cut a word that is wider than a line."""
+    font = _font(size)
+    while len(word) > 1 and font.getlength(word) > width:
+        cut = max(1, int(len(word) * width / font.getlength(word)))
+        yield word[:cut]
+        word = word[cut:]
+    yield word
+
+
 def wrapped(text: str, width: int, size: int) -> list[str]:
     """Break a text into lines of at most `width` pixels."""
     font, lines, line = _font(size), [], ""
-    for word in text.split():
+    for word in (piece for whole in text.split() for piece in _pieces(whole, width, size)):
         longer = f"{line} {word}".strip()
         if line and font.getlength(longer) > width:
             lines.append(line)

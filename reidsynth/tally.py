@@ -49,10 +49,15 @@ class Tally:
         self._wrong_captions: list[str] = []
         self._first_split: dict[bytes, str] = {}
         self._twice: list[str] = []
+        self._last = ""
+        self._twins: list[str] = []
 
     def add(self, split: str, record: Record, row: RowSeen) -> None:
         """Count one row."""
         path = record.source_path or record.sample_id
+        if record.sample_id == self._last:
+            self._twins.append(path)
+        self._last = record.sample_id
         for number, count in enumerate(self.published.counts):
             if count.fits(split, record):
                 self._sizes[number].update(captures=1, captions=row.captions or 0)
@@ -104,6 +109,9 @@ class Tally:
             found.problems.append(
                 Problem("files", f"{which}{_files(paths)} {what}: {listing.first_few(paths)}", tuple(paths))
             )
+        if self._twins:
+            says = f"{_files(self._twins)} with the sample id (path without extension) of another: "
+            found.problems.append(Problem("files", says + listing.first_few(self._twins), tuple(self._twins)))
         if self._wrong_captions:
             fewest, most = self.published.captions_each
             wanted = str(fewest) if fewest == most else f"{fewest} or more" if most is None else f"{fewest} to {most}"

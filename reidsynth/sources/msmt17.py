@@ -3,13 +3,14 @@
 Reference: L. Wei et al., "Person Transfer GAN to Bridge Domain Gap for Person Re-Identification", CVPR 2018.
 `list_{train,val,query,gallery}.txt` say who belongs where, in lines of `<person>/<file> <person>`; file names are
 `<person>_<index>_<camera>_<date and time of day>_<frame>_<n>.jpg`. Training and test people are both counted from 0
-and are different people. Numbers reached on one release say nothing about the other, so the captures' `dataset` tells
-them apart.
+and are different people. Numbers reached on one release say nothing about the other: sample ids (`mask_test_v2/...`)
+and the card tell them apart.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -59,8 +60,13 @@ class Msmt17:
     )
 
     def dataset(self) -> str:
-        """Name in the captures' `dataset` column: `msmt17`, or `msmt17-v2` for the release with masked faces."""
-        return self.name if self._place[1] == "V1" else f"{self.name}-v2"
+        """Name in the captures' `dataset` column; both releases show the same people."""
+        return self.name
+
+    def terms(self) -> Policy:
+        """The policy; its note, which the card repeats, tells the release."""
+        told = {"V1": "Release V1.", "V2": "Release V2, with masked faces."}[self._place[1]]
+        return replace(self.policy, note=f"{told} Results on V1 and V2 do not compare. {self.policy.note}")
 
     def tables(self) -> tuple[TableSpec, ...]:
         """Photographs."""
@@ -173,4 +179,4 @@ class Msmt17:
         return splits
 
     def _record(self, path: str, pid: int, camid: int, role: str) -> Record:
-        return Record(listing.stem_id(self.dataset(), path), pid, camid, role, source_path=path)
+        return Record(listing.stem_id(self.name, path), pid, camid, role, source_path=path)

@@ -257,3 +257,5 @@ def test_a_manifest_and_its_sheet_of_nothing_but_odd_pictures(tmp_path, run):
     sheet = preview(manifest, tmp_path / "sheet.png", rows=len(kinds) + 1, split=None, seed=0)
     with Image.open(sheet) as drawn_sheet:
         assert drawn_sheet.width < 3000
+        right = np.asarray(drawn_sheet.convert("RGB"))[:, -20:]
+    assert (right == right[0, 0]).all()  # nothing runs over the edge, not even a word of 300 letters

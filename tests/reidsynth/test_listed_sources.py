@@ -7,6 +7,7 @@ import pytest
 from layouts import CUHK03, cuhk03_folders, cuhk03_lists, msmt17, randperson
 
 from reidsynth.errors import UserError
+from reidsynth.ingest import ingest
 from reidsynth.sources import build_source, dropped
 
 
@@ -27,17 +28,22 @@ class TestMsmt17:
             (7, 3, "gallery", f"{folder}/0007/0007_000_03_0114noon_0200_0.jpg"),
         ]
 
-    def test_releases_are_told_apart(self, tmp_path):
-        first, second = msmt17(tmp_path / "a", "V1"), msmt17(tmp_path / "b", "V2")
-        assert source("msmt17", first).dataset() == "msmt17"
-        assert source("msmt17", second).dataset() == "msmt17-v2"
-        assert source("msmt17", second).records("val")[0].sample_id.startswith("msmt17-v2/mask_train_v2/0000/")
+    def test_releases_are_told_apart(self, tmp_path, run):
+        notes = []
+        for release, folder in (("V1", "train"), ("V2", "mask_train_v2")):
+            root = msmt17(tmp_path / release, release)
+            manifest = ingest(tmp_path / f"m{release}", "msmt17", {"root": str(root)}, run=run)
+            sample_id = manifest.captures("val").column("sample_id")[0].as_py()
+            assert sample_id == f"msmt17/{folder}/0000/0000_001_02_0303morning_0016_0"
+            notes.append(manifest.info.source.policy["note"])
+        assert notes[0].startswith("Release V1. Results on V1 and V2 do not compare.")
+        assert notes[1].startswith("Release V2, with masked faces.")
 
     def test_both_releases_side_by_side_need_a_choice(self, tmp_path):
         msmt17(tmp_path, "V1"), msmt17(tmp_path, "V2")
         with pytest.raises(UserError, match="holds both releases: choose one with --set release=V1 or release=V2"):
             source("msmt17", tmp_path).records("train")
-        assert source("msmt17", tmp_path, release="V2").dataset() == "msmt17-v2"
+        assert source("msmt17", tmp_path, release="V2").records("val")[0].source_path.startswith("mask_train_v2/")
 
     def test_images_without_a_list_are_counted(self, tmp_path):
         assert dropped(source("msmt17", msmt17(tmp_path))) == {"image that no list names": 1}

@@ -127,6 +127,28 @@ def test_a_file_that_is_in_two_splits_is_worth_a_note(tmp_path, checked):
     assert any("equal to one of another split" in note for note in checked("market1501", root).notes)
 
 
+def test_two_files_of_one_sample_id(tmp_path, checked, published):
+    published("market1501")
+    root = market1501(tmp_path)
+    write_image(root / "query/0003_c4s6_015641_00.png")
+    (problem,) = checked("market1501", root).problems
+    assert problem.says == (
+        "1 file with the sample id (path without extension) of another: query/0003_c4s6_015641_00.png"
+    )
+
+
+def test_tokens_are_as_many_as_captions(tmp_path, checked, published):
+    published("cuhk-pedes")
+    root = cuhk_pedes(tmp_path)
+    rows = cuhk_pedes_rows()
+    rows[2]["processed_tokens"].pop()
+    (root / "reid_raw.json").write_text(json.dumps(rows))
+    (problem,) = checked("cuhk-pedes", root).problems
+    assert problem.says == (
+        "1 rows have another number of processed_tokens than captions: Market/0013_c5s1_000426_00.jpg"
+    )
+
+
 def test_captions_are_counted_by_capture(tmp_path, checked, published):
     published("cuhk-pedes", Count(captions=20), captions_each=(2, 2))
     root = cuhk_pedes(tmp_path)
