@@ -29,7 +29,7 @@ def refuse_foreign(out: Path) -> None:
     """
     if out.is_file():
         raise UserError(f"{out} is a file: choose a folder for the manifest")
-    known = {"captures", "rgb", "preview", "README.md", MANIFEST_FILE}
+    known = {"captures", "rgb", "preview", "README.md", MANIFEST_FILE, ".parts"}
     there = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if there and not there & known:
         raise UserError(f"{out} holds other files ({sorted(there)[0]!r}): choose an empty or a new folder")

@@ -10,7 +10,7 @@ import heapq
 from array import array
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reidsynth.assembly import Piece, assemble
 from reidsynth.errors import UserError
@@ -22,7 +22,7 @@ from reidsynth.schema import ROWS_PER_SHARD
 from reidsynth.storage import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from reidsynth.protocol import ProtocolFile
@@ -35,6 +35,7 @@ def merge(
     name: str = "",
     about: str = "",
     tables: Sequence[str] | None = None,
+    recipe: Mapping[str, Any] | None = None,
     progress: bool | None = None,
 ) -> Manifest:
     """Merge manifests.
@@ -48,6 +49,7 @@ def merge(
         name: of the new one; the old names joined by "+" by default.
         about: one sentence for its card.
         tables: that are kept, besides `captures`; all by default.
+        recipe: the recipe that this is part of, kept in `manifest.json`.
         progress: whether to draw a bar; None draws it on terminals only.
 
     Returns:
@@ -68,6 +70,7 @@ def merge(
     info = ManifestInfo(
         name=name or "+".join(dict.fromkeys(part.info.name for part in manifests)),
         about=about or " ".join(dict.fromkeys(part.info.about for part in manifests if part.info.about)),
+        recipe=None if recipe is None else dict(recipe),
         source=_source([source for part in manifests for source in part.info.sources]),
         splits={},
         captures=(),

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reidsynth import rows
 from reidsynth.errors import UserError
+from reidsynth.expectations import Expectation, differences
 from reidsynth.ingest import ingest
+from reidsynth.manifest import open_manifest
+from reidsynth.parts import build_parts, part_folder
 from reidsynth.pipeline import run_step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from reidsynth.jobs import Run
     from reidsynth.manifest import Manifest
 
 RECIPE_VERSION = 1
-
-
-class Expectation(BaseModel):
-    """Published size of a split; None where nothing is published."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    captures: int | None = None
-    identities: int | None = None
 
 
 class SourceEntry(BaseModel):
@@ -59,6 +54,24 @@ class StepEntry(BaseModel):
         return dict(self.model_extra or {})
 
 
+class PartEntry(BaseModel):
+    """One data set of a manifest of several.
+
+    Args:
+        source: where its captures come from.
+        steps: what is made from them, before the parts are merged.
+        splits: that are taken; all by default.
+        expect: split -> published size of this part.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: SourceEntry
+    steps: tuple[StepEntry, ...] = ()
+    splits: tuple[str, ...] = ()
+    expect: dict[str, Expectation] = Field(default_factory=dict)
+
+
 class Recipe(BaseModel):
     """The whole recipe.
 
@@ -67,8 +80,9 @@ class Recipe(BaseModel):
         name: of the manifest.
         about: one sentence for its card.
         source: where captures come from.
-        steps: what is made from them, in order.
-        expect: split -> published size; a difference is reported and ends the build with exit code 1.
+        parts: instead of one source, several data sets, each built on its own and then merged.
+        steps: what is made from the captures, in order.
+        expect: split (or `all`) -> published size; a difference is reported and ends the build with exit code 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,18 +90,29 @@ class Recipe(BaseModel):
     recipe: Literal[1]
     name: str
     about: str = ""
-    source: SourceEntry
+    source: SourceEntry | None = None
+    parts: tuple[PartEntry, ...] = ()
     steps: tuple[StepEntry, ...] = ()
     expect: dict[str, Expectation] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _one_origin(self) -> Recipe:
+        if (self.source is None) == (not self.parts):
+            raise ValueError("either `source` or `parts` says where captures come from")
+        names = [part.source.name for part in self.parts]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each source stands once among the parts, received {', '.join(names)}")
+        return self
 
-def load_recipe(path: Path, *, root: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
+
+def load_recipe(path: Path, *, root: Path | Mapping[str, Path] | None = None, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and check all of it: names, methods, parameters, and that every step finds its tables.
 
     Args:
         path: the YAML file.
-        root: folder of the data set, for sources that read one; it stands in the command, not in the recipe.
-        overrides: `key=value` for the source's parameters, values in YAML.
+        root: folder of the data set, for sources that read one; it stands in the command, not in the recipe. For a
+            recipe of several data sets: source -> folder.
+        overrides: `key=value` for the source's parameters, values in YAML; `SOURCE.key=value` where there are several.
 
     Returns:
         The recipe, ready to run.
@@ -96,17 +121,46 @@ def load_recipe(path: Path, *, root: Path | None = None, overrides: Sequence[str
         UserError: naming every mistake at once.
     """
     values = _parsed(path)
-    if isinstance(values.get("source"), dict):
-        values["source"] |= parse_settings(overrides) | ({} if root is None else {"root": str(root)})
+    found = _given(values, root, parse_settings(overrides))
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        found = [f"{_place(detail['loc'])}: {_said(detail)}" for detail in error.errors()]
+        found += [f"{_place(detail['loc'])}: {_said(detail)}".removeprefix(": ") for detail in error.errors()]
         raise _mistakes(path, found + _unit_mistakes(values)) from error
-    found = _unit_mistakes(values)
+    found += _unit_mistakes(values)
     if found:
         raise _mistakes(path, found)
     return recipe
+
+
+def _given(values: dict[str, Any], root: Path | Mapping[str, Path] | None, settings: dict[str, Any]) -> list[str]:
+    """Enter what the command says about the sources; what fits none of them is a mistake."""
+    if isinstance(values.get("source"), dict):
+        source = values["source"]
+        folder = root.get(str(source.get("name"))) if isinstance(root, Mapping) else root
+        source |= settings | ({} if folder is None else {"root": str(folder)})
+        return []
+    parts = values.get("parts")
+    sources = {
+        str(part["source"].get("name")): part["source"]
+        for part in (parts if isinstance(parts, list) else ())
+        if isinstance(part, dict) and isinstance(part.get("source"), dict)
+    }
+    listed = ", ".join(sources) or "none"
+    roots = root if isinstance(root, Mapping) else {}
+    found = [] if root is roots or root is None else [f"--root {root}: write SOURCE={root} (sources are {listed})"]
+    for name, folder in roots.items():
+        if name in sources:
+            sources[name]["root"] = str(folder)
+        else:
+            found.append(f"--root {name}={folder}: the recipe has no such source (they are {listed})")
+    for key, value in settings.items():
+        name, dot, parameter = key.partition(".")
+        if dot and name in sources:
+            sources[name][parameter] = value
+        else:
+            found.append(f"--set {key}: write SOURCE.{key} (sources are {listed})")
+    return found
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -126,6 +180,8 @@ def _place(location: Sequence[int | str]) -> str:
 
 
 def _said(detail: Mapping[str, Any]) -> str:
+    if detail["type"] == "value_error":
+        return str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         return f"there is no such key (valid: {', '.join(Recipe.model_fields)})"
     return f"{detail['msg']} (got {detail['input']!r})" if detail["type"] != "missing" else "is missing"
@@ -140,11 +196,24 @@ def _mistakes(path: Path, found: Sequence[str]) -> UserError:
 
 
 def _unit_mistakes(values: Mapping[str, Any]) -> list[str]:
-    """Mistakes of the source and of every step; the tables that steps need are followed through the recipe."""
-    from reidsynth.sources import build_source
-    from reidsynth.steps import build_step
-
+    """Mistakes of the sources and of every step; the tables that steps need are followed through the recipe."""
     found: list[str] = []
+    parts = values.get("parts")
+    if not isinstance(parts, list):
+        _follow(values, "", found)
+        return found
+    merged: list[str] | None = []
+    for number, part in enumerate(parts):
+        made = _follow(part, f"parts.{number}.", found) if isinstance(part, dict) else None
+        merged = None if merged is None or made is None else [*merged, *made]
+    _steps_followed(values, merged, "", found)
+    return found
+
+
+def _follow(values: Mapping[str, Any], place: str, found: list[str]) -> list[str] | None:
+    """Tables that a source and its steps make; None where a mistake leaves that open."""
+    from reidsynth.sources import build_source
+
     tables: list[str] | None = None
     source = values.get("source")
     if isinstance(source, dict) and isinstance(source.get("name"), str):
@@ -152,7 +221,15 @@ def _unit_mistakes(values: Mapping[str, Any]) -> list[str]:
             built = build_source(source["name"], {key: value for key, value in source.items() if key != "name"})
             tables = [spec.name for spec in built.tables()]
         except UserError as error:
-            found.append(f"source: {error}")
+            found.append(f"{place}source: {error}")
+    return _steps_followed(values, tables, place, found)
+
+
+def _steps_followed(
+    values: Mapping[str, Any], tables: list[str] | None, place: str, found: list[str]
+) -> list[str] | None:
+    from reidsynth.steps import build_step
+
     entries = values.get("steps")
     for number, entry in enumerate(entries if isinstance(entries, list) else ()):
         if not isinstance(entry, dict) or not {"step", "method"} <= entry.keys():
@@ -166,8 +243,8 @@ def _unit_mistakes(values: Mapping[str, Any]) -> list[str]:
                 tables.append(step.output().name)
         except UserError as error:
             tables = None  # later steps may need what this one would have made
-            found.append(f"steps.{number}: {error}")
-    return found
+            found.append(f"{place}steps.{number}: {error}")
+    return tables
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -214,22 +291,28 @@ def build(recipe: Recipe, out: Path, *, run: Run) -> Manifest:
     Raises:
         UserError: for anything that the data set or the disk does not allow.
     """
-    parameters = recipe.source.parameters
-    kept = recipe.model_dump(mode="json", exclude={"source"})
-    kept["source"] = {"name": recipe.source.name, **rows.without_root(parameters)}
-    manifest = ingest(out, recipe.source.name, parameters, run=run, about=recipe.about, title=recipe.name, recipe=kept)
+    kept = recipe.model_dump(mode="json", exclude={"source", "parts"}, exclude_defaults=True)
+    if recipe.source is None:
+        kept["parts"] = [_without_root(part) for part in recipe.parts]
+        manifest = build_parts(recipe, kept, out, run=run)
+    else:
+        name, parameters = recipe.source.name, recipe.source.parameters
+        kept["source"] = {"name": name, **rows.without_root(parameters)}
+        manifest = ingest(out, name, parameters, run=run, about=recipe.about, title=recipe.name, recipe=kept)
     for entry in recipe.steps:
         manifest = run_step(out, entry.step, entry.method, entry.parameters, run=run)
     return manifest
 
 
+def _without_root(part: PartEntry) -> dict[str, Any]:
+    kept = part.model_dump(mode="json", exclude={"source"}, exclude_defaults=True)
+    return {"source": {"name": part.source.name, **rows.without_root(part.source.parameters)}, **kept}
+
+
 def unmet(recipe: Recipe, manifest: Manifest) -> list[str]:
     """Differences between the recipe's expectations and what was built, one sentence each."""
-    found = []
-    for split, expected in recipe.expect.items():
-        size = manifest.info.splits.get(split)
-        for what, want in (("captures", expected.captures), ("identities", expected.identities)):
-            have = None if size is None else (size.rows if what == "captures" else size.identities)
-            if want is not None and have != want:
-                found.append(f"split {split!r} holds {have or 0} {what}, and {want} are expected")
+    found = differences(recipe.expect, manifest)
+    for part in recipe.parts:
+        told = differences(part.expect, open_manifest(part_folder(manifest.path, part))) if part.expect else []
+        found += [f"{part.source.name}: {difference}" for difference in told]
     return found

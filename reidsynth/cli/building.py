@@ -22,6 +22,7 @@ from reidsynth.cli.shell import (
     parameters,
     running,
 )
+from reidsynth.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -136,15 +137,33 @@ build_ir = _step_command(
 )
 
 
+def _roots(given: list[str]) -> Path | dict[str, Path] | None:
+    """One folder, or source -> folder."""
+    from reidsynth.sources import SOURCES
+
+    named = {
+        text.partition("=")[0]: Path(text.partition("=")[2]) for text in given if text.partition("=")[0] in SOURCES
+    }
+    if len(given) == 1 and not named:
+        return Path(given[0])
+    wrong = [text for text in given if text.partition("=")[0] not in SOURCES]
+    if wrong:
+        raise UserError(f"--root {wrong[0]!r} names no source: write SOURCE=FOLDER, for example llcm=/data/LLCM")
+    return named or None
+
+
 @app.command(
     epilog="Example: reidsynth build manifests/demo.yaml --out data/demo\n\n"
-    "Example: reidsynth build manifests/demo.yaml --out data/small --set train=50 --set seed=1"
+    "Example: reidsynth build manifests/demo.yaml --out data/small --set train=50 --set seed=1\n\n"
+    "Example: reidsynth build manifests/aio-train.yaml --root synth-pedes=/data/SYNTH-PEDES --root llcm=/data/LLCM "
+    "--root market-sketch-1k=/data/MaSk1K --out data/aio"
 )
 def build(  # noqa: PLR0913 - one argument for each option
     recipe: Annotated[Path, typer.Argument(help="YAML recipe.")],
     out: Out,
     root: Annotated[
-        Path | None, typer.Option("--root", help="The data set's folder, where the recipe reads one.")
+        list[str] | None,
+        typer.Option("--root", metavar="[SOURCE=]FOLDER", help="The data set's folder; one for each of several."),
     ] = None,
     settings: Settings = None,
     workers: Workers = None,
@@ -158,7 +177,7 @@ def build(  # noqa: PLR0913 - one argument for each option
     from reidsynth.recipe import load_recipe, unmet
     from reidsynth.spending import Allowance
 
-    loaded = load_recipe(recipe, root=root, overrides=settings or [])
+    loaded = load_recipe(recipe, root=_roots(root or []), overrides=settings or [])
     with running(workers, Allowance(egress=allow_egress, max_cost=max_cost)) as run:
         manifest = run_build(loaded, out, run=run)
     finish(manifest, max_failed=max_failed, as_json=as_json, unmet=[] if settings else unmet(loaded, manifest))
