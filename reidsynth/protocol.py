@@ -19,6 +19,8 @@ Names are lower-case words joined by `-`. What each source keeps:
 | sysu-mm01 | `rand-perm-cam` | if shipped: `[camera - 1][pid - 1]` is a 10 x n list of 1-based image numbers |
 | llcm | `train-vis`, `train-nir`, `test-vis`, `test-nir` | lines of the idx file: `[[sample_id, label], ...]` |
 | llcm | `test-id` | pids |
+| regdb | `splits` | trial -> halves: `{"1": {"train": [pids], "test": [pids]}, ...}` |
+| regdb | `trial` | number of the trial whose halves the splits of this manifest are |
 
 Publishing follows the source's policy under the modality name `protocol`: owners' lists are part of their package.
 """

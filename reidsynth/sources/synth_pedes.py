@@ -151,7 +151,7 @@ class _SortedRows(Sequence[Record]):
         (self._length,) = self._places.execute("SELECT count(*) FROM sorted").fetchone()
 
     def _sort(self) -> None:
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-65536", "temp_store=FILE"):
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-8192", "temp_store=FILE"):
             self._places.execute(f"PRAGMA {pragma}")
         self._places.execute("CREATE TABLE found (sample_id TEXT, place INTEGER, length INTEGER)")
         self._places.executemany("INSERT INTO found VALUES (?, ?, ?)", self._scanned())
