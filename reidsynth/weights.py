@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _PROBE_SECONDS = 5.0
-_DECIDING = (".safetensors", ".bin", ".onnx", ".pth", ".pt", ".json", ".txt", ".model")
+_DECIDING = (".safetensors", ".bin", ".onnx", ".pth", ".pt", ".json", ".txt", ".model", ".jinja")
 """Files of a pipeline's folder that decide what it makes."""
 
 
@@ -74,6 +74,30 @@ def find_folder(weights: str, *, purpose: str) -> Path:
         return Path(_fetched(lambda: _hub_folder(name, revision, local=False), weights, purpose, what))
 
 
+def find_snapshot(weights: str, *, purpose: str) -> Path:
+    """Find a transformers model.
+
+    Args:
+        weights: a folder that holds `config.json`, or the name of a hub repository that does.
+        purpose: who needs it, in messages.
+
+    Raises:
+        UserError: when there is none; the message names what to provide.
+    """
+    wanted = "config.json"
+    place = Path(weights).expanduser()
+    if place.exists():
+        if (place / wanted).is_file():
+            return place
+        raise UserError(f"{purpose} needs a folder saved by transformers (with {wanted}), and {weights!r} is none")
+    name, revision = _hub_name(weights, purpose, wanted)
+    try:
+        return Path(_snapshot(name, revision, local=True))
+    except (OSError, ValueError):  # not in the cache, or not all of it
+        what = f"all files of the model, {wanted} among them,"
+        return Path(_fetched(lambda: _snapshot(name, revision, local=False), weights, purpose, what))
+
+
 def checksums(paths: Iterable[Path]) -> dict[str, str]:
     """Name of each file -> sha256, for `manifest.json` and the content key."""
     return {path.name: _checksum(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
@@ -125,6 +149,13 @@ def _hub_folder(name: str, revision: str | None, *, local: bool) -> str:
     from diffusers import DiffusionPipeline
 
     return str(DiffusionPipeline.download(name, revision=revision, local_files_only=local))
+
+
+def _snapshot(name: str, revision: str | None, *, local: bool) -> str:
+    from huggingface_hub import snapshot_download
+
+    kept = [f"*{suffix}" for suffix in _DECIDING]
+    return str(snapshot_download(name, revision=revision, local_files_only=local, allow_patterns=kept))
 
 
 def _fetched(fetch: Any, weights: str, purpose: str, filename: str) -> str:  # noqa: ANN401 - a function without arguments

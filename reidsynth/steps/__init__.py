@@ -37,6 +37,7 @@ STEPS: dict[str, dict[str, str]] = {
     "caption": {
         "template": "reidsynth.steps.captions.template:Template",
         "openai": "reidsynth.steps.captions.openai_compatible:OpenAICompatible",
+        "transformers": "reidsynth.steps.captions.vision_language:VisionLanguage",
     },
 }
 
