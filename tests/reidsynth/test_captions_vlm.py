@@ -59,6 +59,7 @@ def test_infrared_images_are_never_described(models):
         build_step("caption", "transformers", {"model": models()}).inputs(("ir", "text"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chat", [True, False])
 def test_models_that_write_sentences_only(models, chat):
     from tiny_vlm import PLAIN
@@ -69,12 +70,14 @@ def test_models_that_write_sentences_only(models, chat):
     assert made[0].text.attributes is None
 
 
+@pytest.mark.slow
 def test_a_model_that_says_anything_leaves_reasons(models):
     parameters = {"model": models(steps=0), "max_new_tokens": 8}
     made = build_step("caption", "transformers", parameters).process([photo(RED)])[0]
     assert made.error.startswith("no usable answer: it ")
 
 
+@pytest.mark.slow
 def test_through_the_pipeline_and_resumed(models, ingested, tmp_path, run, noise):
     shutil.copytree(ingested, tmp_path / "m")
     parameters = {"model": models(), "variant": "tiny"}
