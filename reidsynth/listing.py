@@ -6,7 +6,8 @@ import hashlib
 import os
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from reidsynth import images
@@ -143,11 +144,17 @@ def relative_problem(relative: str) -> str | None:
         return "is empty"
     if not is_text(relative):
         return "is no valid text"
-    if PurePosixPath(relative).is_absolute() or PureWindowsPath(relative).is_absolute() or "\x00" in relative:
+    plain = relative.replace("\\", "/")
+    if plain.startswith("/") or plain[1:2] == ":" or "\x00" in plain:
         return "is absolute: write paths relative to the data set's folder"
-    if ".." in PurePosixPath(relative).parts or ".." in PureWindowsPath(relative).parts:
+    if ".." in plain.split("/"):
         return "leaves the data set's folder by '..'"
     return None
+
+
+@lru_cache(maxsize=32)
+def _resolved(root: Path) -> Path:
+    return root.resolve()
 
 
 def inside(root: Path, relative: str) -> Path:
@@ -164,7 +171,7 @@ def inside(root: Path, relative: str) -> Path:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):
         raise BadPath(MISSING) from None
-    if not target.is_relative_to(root.resolve()):
+    if not target.is_relative_to(_resolved(root)):
         raise BadPath("link leaves the data set's folder")
     if not target.is_file():
         raise BadPath("is no file")

@@ -45,10 +45,12 @@ class Msmt17:
     Args:
         root: folder `MSMT17_V1`, `MSMT17_V2` or `MSMT17`, or the folder that holds it.
         release: `V1` or `V2`; needed only where both lie side by side.
+        val_in_train: put the images of `list_val.txt` into the split train, as many papers do.
     """
 
     root: Path
     release: Literal["V1", "V2"] | None = None
+    val_in_train: bool = False
 
     name: ClassVar[str] = "msmt17"
     version: ClassVar[int] = 1
@@ -73,8 +75,8 @@ class Msmt17:
         return (TableSpec("rgb", "rgb", "real"),)
 
     def splits(self) -> tuple[str, ...]:
-        """Training, the owners' validation images of the same people, and the test."""
-        return ("train", "val", "test")
+        """Training, the owners' validation images of the same people (unless they are in train), and the test."""
+        return ("train", "test") if self.val_in_train else ("train", "val", "test")
 
     def records(self, split: str) -> list[Record]:
         """List a split, sorted by sample_id.
@@ -104,12 +106,15 @@ class Msmt17:
 
     def published(self) -> Published:
         """Sizes of both releases; train and val show the same people, and the test counts its people from 0 again."""
+        apart = (
+            Count(splits=("train",), captures=30_248, sure=False),
+            Count(splits=("val",), captures=2373, sure=False),
+        )
         return Published(
             counts=(
                 Count(captures=126_441),
                 Count(splits=("train", "val"), captures=32_621, identities=1041),
-                Count(splits=("train",), captures=30_248, sure=False),
-                Count(splits=("val",), captures=2373, sure=False),
+                *(() if self.val_in_train else apart),
                 Count(splits=("test",), roles=("query",), captures=11_659, identities=3060),
                 Count(splits=("test",), roles=("gallery",), captures=82_161, identities=3060),
                 *(
@@ -159,6 +164,8 @@ class Msmt17:
         seen: dict[str, str] = {}
         mistakes: list[str] = []
         for name, (split, role, side) in _LISTS.items():
+            if split == "val" and self.val_in_train:
+                split = role = "train"
             for relative, label in splitlists.labelled_files(base / name):
                 path = f"{_FOLDERS[release][side]}/{relative}"
                 named = _NAME.fullmatch(relative)

@@ -39,9 +39,11 @@ class SysuMm01:
 
     Args:
         root: folder that holds `cam1` to `cam6` and `exp`, or the folder above it.
+        val_in_train: put the people of val into the split train, as most papers do (395 people then train).
     """
 
     root: Path
+    val_in_train: bool = False
 
     name: ClassVar[str] = "sysu-mm01"
     version: ClassVar[int] = 1
@@ -61,8 +63,8 @@ class SysuMm01:
         return (TableSpec("rgb", "rgb", "real"), TableSpec("ir", "ir", "real", "nir"))
 
     def splits(self) -> tuple[str, ...]:
-        """The owners' three; training sets of papers are mostly train and val together."""
-        return tuple(_LISTS)
+        """The owners' three, or train and test where val is in train."""
+        return tuple(split for split in _LISTS if split != "val" or not self.val_in_train)
 
     def records(self, split: str) -> list[Record]:
         """List a split, sorted by sample_id; in the test infrared asks and colour answers.
@@ -95,15 +97,19 @@ class SysuMm01:
         cameras = tuple(
             Count(splits=(split,), camid=camid, captures=count)
             for split, counts in _BY_CAMERA.items()
+            if split == "test" or not self.val_in_train
             for camid, count in zip(_CAMERAS, counts, strict=True)
+        )
+        apart = (
+            Count(splits=("train",), modality="rgb", captures=20_284),
+            Count(splits=("train",), modality="ir", captures=9929),
+            Count(splits=("train",), identities=296),
+            Count(splits=("val",), identities=99),
         )
         return Published(
             counts=(
                 Count(identities=491),
-                Count(splits=("train",), modality="rgb", captures=20_284),
-                Count(splits=("train",), modality="ir", captures=9929),
-                Count(splits=("train",), identities=296),
-                Count(splits=("val",), identities=99),
+                *((Count(splits=("train",), identities=395),) if self.val_in_train else apart),
                 Count(splits=("train", "val"), modality="rgb", captures=22_258, sure=False),
                 Count(splits=("train", "val"), modality="ir", captures=11_909, sure=False),
                 Count(splits=("test",), modality="rgb", captures=6775),
@@ -115,7 +121,7 @@ class SysuMm01:
     def inconsistencies(self) -> Iterator[str]:
         """Listed people without an image, and lists that contradict each other."""
         for split, name in _LISTS.items():
-            seen = {record.pid for record in self.records(split)}
+            seen = {record.pid for record in self.records("train" if self.val_in_train and split == "val" else split)}
             gone = [str(pid) for pid in self._ids[name] if pid not in seen]
             if gone:
                 yield f"{len(gone)} people of exp/{name} have no image: {listing.first_few(gone)}"
@@ -153,8 +159,9 @@ class SysuMm01:
 
     @cached_property
     def _found(self) -> tuple[dict[str, list[Record]], dict[str, int]]:
-        split_of = {pid: split for split, name in _LISTS.items() for pid in self._ids[name]}
-        splits: dict[str, list[Record]] = {split: [] for split in _LISTS}
+        place = {split: "train" if split == "val" and self.val_in_train else split for split in _LISTS}
+        split_of = {pid: place[split] for split, name in _LISTS.items() for pid in self._ids[name]}
+        splits: dict[str, list[Record]] = {split: [] for split in self.splits()}
         dropped: Counter[str] = Counter()
         for camid, modality in _CAMERAS.items():
             listed = listing.image_files(self._base / f"cam{camid}")

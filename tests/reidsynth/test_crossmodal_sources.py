@@ -11,11 +11,16 @@ from layouts import llcm, llvip, regdb, sysu_mm01
 from reidsynth import images, open_manifest
 from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
-from reidsynth.sources import build_source, dropped, protocol_of
+from reidsynth.sources import build_source, dropped, inconsistencies, protocol_of
 
 
 def source(name, root, **parameters):
     return build_source(name, {"root": str(root), **parameters})
+
+
+def verified(source):
+    """What the source itself complains about."""
+    return list(inconsistencies(source))
 
 
 def told(records):
@@ -59,6 +64,15 @@ class TestSysu:
             assert saw[row]["image"]["bytes"] == (root / capture["source_path"]).read_bytes()
             assert (blind[row]["image"], blind[row]["verdict"]) == (None, "absent")
             assert (capture["width"], capture["height"]) == (32, 64)
+
+    def test_val_may_train(self, root):
+        sysu = source("sysu-mm01", root, val_in_train=True)
+        assert sysu.splits() == ("train", "test")
+        assert {r.pid for r in sysu.records("train")} == {1, 12, 333}
+        assert {r.role for r in sysu.records("train")} == {"train"}
+        assert sysu.records("test") == source("sysu-mm01", root).records("test")
+        assert protocol_of(sysu)["val-id"] == [333]
+        assert verified(sysu) == []
 
     def test_lists_are_kept_for_evaluation(self, root, tmp_path, run):
         ingest(tmp_path / "m", "sysu-mm01", {"root": str(root)}, run=run)

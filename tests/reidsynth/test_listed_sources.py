@@ -28,6 +28,15 @@ class TestMsmt17:
             (7, 3, "gallery", f"{folder}/0007/0007_000_03_0114noon_0200_0.jpg"),
         ]
 
+    def test_val_may_train(self, tmp_path):
+        msmt = source("msmt17", msmt17(tmp_path), val_in_train=True)
+        assert msmt.splits() == ("train", "test")
+        assert [(r.pid, r.camid, r.role) for r in msmt.records("train")] == [
+            (0, 1, "train"),
+            (0, 2, "train"),
+            (1, 14, "train"),
+        ]
+
     def test_releases_are_told_apart(self, tmp_path, run):
         notes = []
         for release, folder in (("V1", "train"), ("V2", "mask_train_v2")):
