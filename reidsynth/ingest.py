@@ -186,7 +186,7 @@ def _source_info(source: Source) -> SourceInfo:
         name=source.name,
         version=source.version,
         dataset=source.dataset(),
-        parameters=rows.without_root(resolved_parameters(source)),
+        parameters=rows.portable(rows.without_root(resolved_parameters(source))),
         policy=terms_of(source).as_dict(),
         dropped=dropped(source),
         pid_names={str(pid): name for pid, name in pid_names(source).items()},

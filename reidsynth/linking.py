@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from reidsynth.errors import UserError
 from reidsynth.manifest import MANIFEST_FILE
-from reidsynth.storage import disk_errors, sha256_file, writing
+from reidsynth.storage import disk_errors, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,12 +69,12 @@ def link_files(source: Path, out: Path, files: Iterable[ShardInfo | ProtocolFile
 def link_shard(source: Path, out: Path, entry: ShardInfo | ProtocolFile, name: str) -> None:
     """Link one file of a manifest into another under a name.
 
+    Its bytes are not read: they stay those on record, or are found damaged where they are read, under either name.
+
     Raises:
-        UserError: when it is missing or not the one on record.
+        UserError: when it is missing or has another size than the one on record.
     """
     path, target = source / entry.file, out / name
-    if target.exists() and path.exists() and target.samefile(path):
-        return
-    if not path.exists() or path.stat().st_size != entry.bytes or sha256_file(path) != entry.sha256:
+    if not path.exists() or path.stat().st_size != entry.bytes:
         raise UserError(f"{path} is not the file on record (missing, or damaged): `reidsynth validate` tells more")
     link(path, target)

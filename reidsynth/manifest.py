@@ -10,6 +10,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reidsynth.errors import UserError
+from reidsynth.inside import InsidePath, PlainName
 from reidsynth.protocol import ProtocolFile, checked_bytes, read_protocol
 from reidsynth.reader import TableReader as TableReader  # part of this module's interface
 from reidsynth.reader import damaged
@@ -35,8 +36,8 @@ class ShardInfo(_Part):
     owners' files and carry their checksums. What was made from that shard is as good as made from this one.
     """
 
-    file: str
-    split: str
+    file: InsidePath
+    split: PlainName
     rows: int
     bytes: int
     sha256: str
@@ -65,7 +66,7 @@ class StepInfo(_Part):
 class TableInfo(_Part):
     """One table: what it shows, what made it, how its rows fared, its files."""
 
-    name: str
+    name: PlainName
     modality: Modality
     origin: Origin
     spectrum: Spectrum | None = None
@@ -114,13 +115,13 @@ class ManifestInfo(_Part):
     about: str = ""
     recipe: dict[str, Any] | None = None
     source: SourceInfo
-    splits: dict[str, SplitInfo]
+    splits: dict[PlainName, SplitInfo]
     captures: tuple[ShardInfo, ...]
-    tables: dict[str, TableInfo]
+    tables: dict[PlainName, TableInfo]
     protocol: dict[str, dict[str, ProtocolFile]] = Field(default_factory=dict)
     merged: tuple[SourceInfo, ...] = ()
     selections: tuple[dict[str, Any], ...] = ()
-    withheld: dict[str, TableInfo] = Field(default_factory=dict)
+    withheld: dict[PlainName, TableInfo] = Field(default_factory=dict)
 
     @property
     def sources(self) -> tuple[SourceInfo, ...]:

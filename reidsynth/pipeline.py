@@ -77,7 +77,7 @@ def run_step(out: Path, name: str, method: str, parameters: Mapping[str, Any], *
             name=step.name,
             method=step.method,
             version=step.version,
-            parameters=step.parameters(),
+            parameters=rows.portable(step.parameters()),  # weights are known by their checksums, not by their place
             weights=step.weights(),
             terms=terms(step),
             note=note(step),

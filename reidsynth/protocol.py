@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from reidsynth.errors import UserError
+from reidsynth.inside import InsidePath
 from reidsynth.storage import write_text
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ProtocolFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: str
+    file: InsidePath
     bytes: int
     sha256: str
 

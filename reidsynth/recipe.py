@@ -294,11 +294,13 @@ def build(recipe: Recipe, out: Path, *, run: Run) -> Manifest:
     kept = recipe.model_dump(mode="json", exclude={"source", "parts"}, exclude_defaults=True)
     if recipe.source is None:
         kept["parts"] = [_without_root(part) for part in recipe.parts]
-        manifest = build_parts(recipe, kept, out, run=run)
+        manifest = build_parts(recipe, rows.portable(kept), out, run=run)
     else:
         name, parameters = recipe.source.name, recipe.source.parameters
         kept["source"] = {"name": name, **rows.without_root(parameters)}
-        manifest = ingest(out, name, parameters, run=run, about=recipe.about, title=recipe.name, recipe=kept)
+        manifest = ingest(
+            out, name, parameters, run=run, about=recipe.about, title=recipe.name, recipe=rows.portable(kept)
+        )
     for entry in recipe.steps:
         manifest = run_step(out, entry.step, entry.method, entry.parameters, run=run)
     return manifest

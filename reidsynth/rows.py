@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,7 +17,7 @@ from reidsynth.schema import Content, Made, Record, Sample, TableSpec, Text
 from reidsynth.tables import CAPTURES, table_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -39,6 +41,22 @@ def without_root(parameters: Mapping[str, Any]) -> dict[str, Any]:
         {'seed': 1}
     """
     return {name: value for name, value in parameters.items() if name != "root" and not name.endswith("_root")}
+
+
+def portable(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The same value without places on this machine: of an absolute path only its name stays.
+
+    Example:
+        >>> portable({"model": "/home/anna/lineart", "steps": [{"file": "/tmp/u2net.onnx", "seed": 1}]})
+        {'model': 'lineart', 'steps': [{'file': 'u2net.onnx', 'seed': 1}]}
+    """
+    if isinstance(value, Mapping):
+        return {name: portable(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(part) for part in value]
+    if isinstance(value, str | PurePath) and PurePath(value).is_absolute():
+        return PurePath(value).name
+    return value
 
 
 def source_batches(

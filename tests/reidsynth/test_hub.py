@@ -335,3 +335,38 @@ def test_the_release_describes_itself(hub, noisy, tmp_path):
     info = read_info(tmp_path / "r")
     assert set(info.withheld) == {"rgb", "mask", "text"}
     assert "root" not in info.source.parameters
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda v: v["captures"][0].update(file="../../victim.parquet"), "is no path inside the manifest"),
+        (lambda v: v["tables"]["ir-inverse"]["shards"][0].update(file="/etc/hosts"), "is no path inside the manifest"),
+        (lambda v: v["tables"].update({"../x": v["tables"]["ir-inverse"]}), "'../x' is no name of letters"),
+        (lambda v: v["captures"][0].update(split="../s"), "'../s' is no name of letters"),
+    ],
+)
+def test_a_hostile_description_stays_inside_its_folder(hub, noisy, tmp_path, change, said):
+    push(noisy)
+    victim = tmp_path / "victim.parquet"
+    victim.write_bytes(b"mine")
+    values = json.loads(hub.repos[NAME].files["manifest.json"])
+    change(values)
+    hub.repos[NAME].files["manifest.json"] = json.dumps(values).encode()
+    with pytest.raises(UserError, match=said):
+        ours.pull(NAME, tmp_path / "deep" / "p")
+    assert victim.read_bytes() == b"mine"
+
+
+def test_no_place_on_this_machine_is_published(hub, noisy, noise, run, tmp_path, monkeypatch):
+    from drawn_source import Inverse
+
+    place = str(tmp_path / "weights" / "net.onnx")
+    monkeypatch.setattr(Inverse, "parameters", lambda self: {"offset": self.offset, "file": place})
+    run_step(noisy, "build-ir", "inverse", {"offset": 2}, run=run)
+    push(noisy)
+    for name in ("README.md", "manifest.json"):
+        text = hub.repos[NAME].files[name].decode()
+        assert str(tmp_path) not in text
+        assert "net.onnx" in text
+    assert validate(noisy) == []

@@ -100,7 +100,9 @@ def test_what_does_not_match_is_told_and_mended_by_a_second_run(delta, copy, run
     row = result.manifest.table("rgb", "train")[0]
     assert (row["image"], row["verdict"], row["reason"]) == (None, "error", OTHER)
     assert result.manifest.table("ir-ca", "train")[0]["verdict"] == "pass"  # what was published stays
-    called = CliRunner().invoke(app, ["rehydrate", str(delta.path), str(copy), "--out", str(tmp_path / "out")])
+    command = ["rehydrate", str(delta.path), str(copy), "--out", str(tmp_path / "out"), "--workers", "1"]
+    assert CliRunner().invoke(app, command).exit_code == 2  # more failed rows than --max-failed allows
+    called = CliRunner().invoke(app, [*command, "--max-failed", "1"])
     assert called.exit_code == 1
     assert "joined 5 of 9 captures" in called.stdout
     assert f"1 captures {OTHER}" in called.stderr
@@ -148,3 +150,28 @@ def test_a_drawn_world_is_drawn_again(run, tmp_path):
     result = rehydrate(delta, roots_of(delta, None, []), tmp_path / "out", run=run)
     assert result.unmatched == {}
     assert result.manifest.table("sketch", "train")[3] == whole.table("sketch", "train")[3]
+
+
+def test_a_delta_of_several_data_sets_takes_a_folder_for_each(whole, copy, run, tmp_path):
+    from fixtures import market1501
+
+    from reidsynth.merging import merge
+
+    market = market1501(tmp_path / "m")
+    ingest(tmp_path / "market", "market1501", {"root": str(market)}, run=run)
+    second = run_step(tmp_path / "market", "build-ir", "channel-augmentation", {}, run=run)
+    both = merge([whole, second], tmp_path / "both")
+    release = plan_release(both)
+    for file in (*release.files(), *write_generated(release, tmp_path / "generated")):
+        (tmp_path / "delta" / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "delta" / file.path).write_bytes(file.local.read_bytes())
+    roots = [f"--root=cuhk-pedes={copy}", f"--root=market1501={market}"]
+    command = ["rehydrate", str(tmp_path / "delta"), "--out", str(tmp_path / "out"), "--workers", "1"]
+    called = CliRunner().invoke(app, [*command, *roots])
+    assert called.exit_code == 0, called.output
+    assert "joined 19 of 19 captures" in called.stdout
+    assert open_manifest(tmp_path / "out").checksum == both.checksum
+    assert validate(tmp_path / "out") == []
+    lacking = CliRunner().invoke(app, [*command, roots[0]])
+    assert lacking.exit_code == 2
+    assert "where is your copy of market1501?" in lacking.stderr
