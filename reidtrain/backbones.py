@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reidtrain.attention import attention_kernel
+from reidtrain.attention import attention_kernel, masked_attention
 from reidtrain.backbone_files import (
     CLIP_MEAN,
     CLIP_STD,
@@ -147,6 +147,42 @@ class DualEncoder(nn.Module):
         tokens = _walk(visual.transformer.resblocks, tokens, None, None, adapters)
         projected = visual.ln_post(tokens) @ visual.proj
         return projected[:, 0], projected[:, 1:], self.grid
+
+    @property
+    def patch_embedding(self) -> nn.Module:
+        """Turns (B, 3, H, W) into (B, vision_width, rows, columns)."""
+        return cast(nn.Module, self.clip.visual.conv1)
+
+    @property
+    def word_table(self) -> torch.Tensor:
+        """(V, text_width) word embeddings."""
+        return cast(torch.Tensor, self.clip.token_embedding.weight.data)
+
+    def start_token(self) -> torch.Tensor:
+        """(vision_width,) class token with its position."""
+        visual = self.clip.visual
+        return cast(torch.Tensor, visual.class_embedding.data + visual.positional_embedding.data[0])
+
+    def positions(self) -> torch.Tensor:
+        """(rows * columns, vision_width) position embedding of the patches."""
+        return cast(torch.Tensor, self.clip.visual.positional_embedding.data[1:])
+
+    def walk(self, tokens: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Pass any sequence through the image tower: its first norm, its blocks, its last norm, no projection.
+
+        Args:
+            tokens: (B, L, vision_width), position embeddings added.
+            mask: (B, L) bool, real tokens; None where all are.
+
+        Returns:
+            (B, L, vision_width).
+        """
+        visual = self.clip.visual
+        tokens = visual.ln_pre(tokens)
+        for block in visual.transformer.resblocks:
+            tokens = tokens + block.ls_1(masked_attention(block.attn, block.ln_1(tokens), mask))
+            tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+        return cast(torch.Tensor, visual.ln_post(tokens))
 
     def text_tokens(
         self, ids: torch.Tensor, adapters: Sequence[Adapter] | None = None

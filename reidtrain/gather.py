@@ -59,6 +59,25 @@ def gather(part: torch.Tensor) -> torch.Tensor:
     return gathered
 
 
+def shared_mean(mean: torch.Tensor, count: int) -> torch.Tensor:
+    """A mean over one process's part, scaled so that DDP's average over the processes is the mean over all parts.
+
+    For losses that compare nothing between samples there is no need to gather; but parts may hold unequally many.
+
+    Args:
+        mean: a scalar, over `count` elements.
+        count: of this process; 0 where it has none and `mean` is 0.
+
+    Returns:
+        The mean times count * processes / count of all processes.
+    """
+    if process_count() == 1:
+        return mean
+    total = torch.tensor(float(count), device=mean.device)
+    distributed.all_reduce(total)
+    return mean * (count * process_count() / total.clamp_min(1))
+
+
 def gather_named(parts: Mapping[str, torch.Tensor], rows: int) -> dict[str, torch.Tensor]:
     """Gather named tensors; a name that a process lacks counts as zeros there.
 

@@ -13,9 +13,10 @@ import torch
 
 from reidtrain.batch import Batch, QueryMode
 from reidtrain.errors import UserError
-from reidtrain.gather import gather, gather_batch, gather_named
-from reidtrain.losses import routing_entropy, sdm
+from reidtrain.gather import gather, gather_batch, gather_named, shared_mean
+from reidtrain.losses import feature_binding, identity_ce, masked_attribute_ce, routing_entropy, sdm
 from reidtrain.losses import unireid as losses_of_unireid
+from reidtrain.models.aio import AIOOutputs
 from reidtrain.models.flexireid import FlexiReIDOutputs
 from reidtrain.models.unireid import UNIReIDOutputs
 
@@ -125,7 +126,51 @@ def unireid(outputs: UNIReIDOutputs, batch: Batch, options: Mapping[str, Any]) -
     return {**shown, **confident, "scale": outputs.scale.detach()}
 
 
+AIO_DEFAULTS: dict[str, Any] = {
+    "ce_weight": 1.0,
+    "va_weight": 0.3,
+    "fb_weight": 1.0,
+    "tau": 0.05,
+    "include_multimodal": False,
+    "label_smoothing": 0.0,
+}
+
+
+def aio(outputs: AIOOutputs, batch: Batch, options: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """L = CE + alpha VA + FB (AIO, eq. 4 to 7).
+
+    Args:
+        outputs: of the model.
+        batch: its labels.
+        options: `ce_weight` (1), `va_weight` (alpha, 0.3), `fb_weight` (1), each 0 to leave a head out; `tau` (0.05);
+            `include_multimodal` (false): the multimodal feature counts as a modality of FB; `label_smoothing` (0).
+
+    Returns:
+        `total`, and `ce`, `va`, `fb` where the batch has them.
+    """
+    chosen = options_of(AIO_DEFAULTS, options, "aio")
+    terms: dict[str, torch.Tensor] = {}
+    total = torch.stack([feature.sum() for feature in outputs.features.values()]).sum() * 0.0
+    if chosen["ce_weight"] and outputs.logits is not None:
+        labels = batch.labels[outputs.rows]
+        terms["ce"] = identity_ce(outputs.logits, labels, label_smoothing=chosen["label_smoothing"])
+        total = total + chosen["ce_weight"] * shared_mean(terms["ce"], len(labels))
+    if chosen["va_weight"]:
+        terms["va"] = masked_attribute_ce(outputs.words, outputs.targets)
+        total = total + chosen["va_weight"] * shared_mean(terms["va"], len(outputs.targets))
+    features = gather_named(outputs.features, len(batch))
+    present = gather_named(outputs.present, len(batch))
+    if chosen["fb_weight"] and "rgb" in features:
+        others = {m: z for m, z in features.items() if m != "rgb" and (m != "fused" or chosen["include_multimodal"])}
+        held = {name: present[name] for name in ("rgb", *others)}
+        labels = gather(batch.labels)
+        terms["fb"] = feature_binding(features["rgb"], others, labels, tau=chosen["tau"], present=held)
+        total = total + chosen["fb_weight"] * terms["fb"]
+    return {"total": total, **terms}
+
+
 OBJECTIVES: dict[str, Objective] = {
+    "aio": aio,
     "flexireid": flexireid,
     "unireid": unireid,
 }

@@ -76,6 +76,17 @@ class Tokenizer:
             row[: len(tokens)] = torch.tensor(tokens)
         return rows
 
+    def word_ids(self, word: str) -> list[int]:
+        """Return the ids of one word, empty where a piece of it is unknown."""
+        return self._renumber(_word_ids(word)) or []
+
+    def word_ends(self) -> torch.Tensor:
+        """(size,) bool: ids that end a word; start token, end token and padding count as such."""
+        decoder = _clip_tokenizer().decoder
+        ids = range(CLIP_VOCABULARY - 2) if self.vocabulary is None else self.vocabulary
+        ends = [str(decoder[token]).endswith("</w>") for token in ids]
+        return torch.tensor([*([] if self.vocabulary is None else [True]), *ends, True, True])
+
     def unknown_words(self, text: str) -> list[str]:
         """Return the words of a text that the tokenizer leaves out, each once, in order."""
         return list(dict.fromkeys(word for word in _words(text) if self._renumber(_word_ids(word)) is None))

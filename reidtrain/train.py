@@ -23,6 +23,7 @@ from reidtrain.config import RunConfig
 from reidtrain.data import ReIDDataset, collate
 from reidtrain.errors import UserError
 from reidtrain.hardware import choose_precision, keep_memory
+from reidtrain.identities import with_classes
 from reidtrain.objectives import OBJECTIVES
 from reidtrain.optim import Group, build_optimizer, parameter_groups, rate_factor, set_rate
 from reidtrain.runlog import RunLog
@@ -52,6 +53,7 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
         UserError: when the folder holds another run, the data changed, or the configuration does not fit the data.
     """
     run = Path(run)
+    config = with_classes(config)
     keep_memory()
     accelerator = _accelerator(config)
     if accelerator.is_main_process:

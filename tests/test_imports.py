@@ -57,6 +57,7 @@ def test_import_rules(path):
             "reidtrain.batch",
             "reidtrain.backbones",
             "reidtrain.attention",
+            "reidtrain.stem",
             "reidtrain.losses.unit",
             "reidtrain.errors",
         )

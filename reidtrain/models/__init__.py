@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from reidtrain.backbones import DualEncoder
 
 MODELS: dict[str, str] = {
+    "aio": "reidtrain.models.aio:build",
     "flexireid": "reidtrain.models.flexireid:build",
     "unireid": "reidtrain.models.unireid:build",
 }
+
+CLASSIFIERS = ("aio",)
+"""Models with an option `classes`: how many identities the training data has."""
 
 
 def build_model(name: str, backbone: DualEncoder, **options: Any) -> nn.Module:  # noqa: ANN401  each model's own options
