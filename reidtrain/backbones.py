@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reidtrain.attention import attention_kernel, masked_attention
+from reidtrain.attention import attention_kernel
 from reidtrain.backbone_files import (
     CLIP_MEAN,
     CLIP_STD,
@@ -31,6 +31,7 @@ from reidtrain.backbone_files import (
 )
 from reidtrain.errors import UserError
 from reidtrain.tokenizer import Tokenizer
+from reidtrain.trunks import Trunk
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -167,22 +168,10 @@ class DualEncoder(nn.Module):
         """(rows * columns, vision_width) position embedding of the patches."""
         return cast(torch.Tensor, self.clip.visual.positional_embedding.data[1:])
 
-    def walk(self, tokens: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Pass any sequence through the image tower: its first norm, its blocks, its last norm, no projection.
-
-        Args:
-            tokens: (B, L, vision_width), position embeddings added.
-            mask: (B, L) bool, real tokens; None where all are.
-
-        Returns:
-            (B, L, vision_width).
-        """
+    def trunk(self) -> Trunk:
+        """The image tower's transformer for sequences of any tokens: its own modules, not copies."""
         visual = self.clip.visual
-        tokens = visual.ln_pre(tokens)
-        for block in visual.transformer.resblocks:
-            tokens = tokens + block.ls_1(masked_attention(block.attn, block.ln_1(tokens), mask))
-            tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
-        return cast(torch.Tensor, visual.ln_post(tokens))
+        return Trunk(visual.transformer.resblocks, visual.ln_pre, visual.ln_post)
 
     def text_tokens(
         self, ids: torch.Tensor, adapters: Sequence[Adapter] | None = None

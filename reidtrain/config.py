@@ -6,9 +6,7 @@ outside `train.py`, `checkpoint.py` and the command line sees these classes: bui
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from reidtrain.batch import SEVEN_MODES, parse_mode
 from reidtrain.errors import UserError
+from reidtrain.preset_files import merge, nearest, presets, resolve
+
+__all__ = ["RunConfig", "StageConfig", "differences", "load_config", "parse_config", "presets"]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -152,6 +153,27 @@ class TrainConfig(_Part):
         return self
 
 
+class StageConfig(_Part):
+    """One stage of a run; what it does not name stays as the rest of the configuration says.
+
+    The learning rate goes through its whole schedule, warm-up included, in every stage that has `own_schedule`; stages
+    without it share one with the stage before.
+    """
+
+    name: str
+    share: Positive = 1.0
+    """Length, relative to the other stages."""
+    datasets: tuple[str, ...] | None = None
+    """Values of the captures' `dataset` column that are drawn; null for all."""
+    modalities: tuple[str, ...] | None = None
+    """Modalities that are drawn; null for all."""
+    model: dict[str, Any] = {}
+    """Options that the model takes for this stage, see its `begin_stage`."""
+    restart: tuple[str, ...] = ()
+    """Regular expressions: modules with such names draw their parameters anew when the stage begins."""
+    own_schedule: bool = False
+
+
 class SelectConfig(_Part):
     """How the best checkpoint is chosen; the metric is declared before the run."""
 
@@ -182,18 +204,12 @@ class RunConfig(_Part):
     objective: BuiltConfig = BuiltConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig
+    stages: tuple[StageConfig, ...] = ()
     select: SelectConfig = SelectConfig()
 
     def dump(self) -> dict[str, Any]:
         """The configuration as JSON values."""
         return self.model_dump(mode="json")
-
-
-def presets() -> dict[str, str]:
-    """Names of the shipped presets with what they are about."""
-    found = sorted(resources.files("reidtrain").joinpath("presets").iterdir(), key=lambda entry: entry.name)
-    names = [Path(entry.name).stem for entry in found if entry.name.endswith(".yaml")]
-    return {name: str(_read_preset(name).get("about", "")) for name in names}
 
 
 def load_config(preset: str, overrides: Sequence[str] = (), **data: object) -> RunConfig:
@@ -210,8 +226,9 @@ def load_config(preset: str, overrides: Sequence[str] = (), **data: object) -> R
     Raises:
         UserError: one message that names every mistake.
     """
-    name = Path(preset).stem if preset.endswith((".yaml", ".yml")) else preset
-    values = _merge(_resolve(preset, ()), {"preset": name, **({"data": data} if data else {})})
+    file, colon, row = preset.partition(":")
+    name = f"{Path(file).stem}{colon}{row}"
+    values = merge(resolve(preset), {"preset": name, **({"data": data} if data else {})})
     mistakes: list[str] = []
     for override in overrides:
         mistake = _override(values, override)
@@ -268,51 +285,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _read_preset(name: str) -> dict[str, Any]:
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise UserError(f"preset file {name} does not exist: give the path of a YAML file or a preset's name")
-        text = path.read_text(encoding="utf-8")
-    else:
-        entry = resources.files("reidtrain").joinpath("presets", f"{name}.yaml")
-        if not entry.is_file():
-            raise UserError(f"preset {name!r} is unknown{_nearest(name, presets())}; `reidtrain presets` lists them")
-        text = entry.read_text(encoding="utf-8")
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"preset {name} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"preset {name} must be a mapping of sections, received {type(values).__name__}")
-    return values
-
-
-def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
-    values = dict(_read_preset(name))
-    parent = values.pop("extends", None)
-    if parent is None:
-        return values
-    if parent in (name, *seen):
-        raise UserError(f"preset {name!r} extends itself through {' -> '.join((*seen, name, parent))}")
-    base = _resolve(str(parent), (*seen, name))
-    base.pop("about", None)
-    return _merge(base, values)
-
-
-def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge key by key, changes win; a model or objective of another name does not inherit the base's options."""
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            renamed = "name" in value and "options" in old and value["name"] != old.get("name")
-            merged[key] = dict(value) if renamed else _merge(old, value)
-        else:
-            merged[key] = value
-    return merged
-
-
 def _override(values: dict[str, Any], override: str) -> str | None:
     """Apply `a.b=value` in place; returns what is wrong with it."""
     path, equals, text = override.partition("=")
@@ -348,7 +320,7 @@ def _sentence(error: Any) -> str:  # noqa: ANN401 - a pydantic ErrorDetails mapp
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         valid = _fields(path[:-1])
-        return f"{where} does not exist{_nearest(path[-1], valid)}"
+        return f"{where} does not exist{nearest(path[-1], valid)}"
     if error["type"] == "missing":
         return f"{where} is missing"
     received = error["input"]
@@ -362,9 +334,3 @@ def _fields(path: Sequence[str]) -> list[str]:
         fields = getattr(section, "model_fields", {})
         section = fields[key].annotation if key in fields else None
     return sorted(getattr(section, "model_fields", {}))
-
-
-def _nearest(name: str, valid: Mapping[str, Any] | Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, list(valid), n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"{hint}: choose among {', '.join(valid)}" if valid else hint

@@ -14,9 +14,17 @@ import torch
 from reidtrain.batch import Batch, QueryMode
 from reidtrain.errors import UserError
 from reidtrain.gather import gather, gather_batch, gather_named, shared_mean
-from reidtrain.losses import feature_binding, identity_ce, masked_attribute_ce, routing_entropy, sdm
+from reidtrain.losses import (
+    feature_binding,
+    identity_ce,
+    masked_attribute_ce,
+    routing_entropy,
+    sdm,
+    soft_margin_triplet,
+)
 from reidtrain.losses import unireid as losses_of_unireid
 from reidtrain.models.aio import AIOOutputs
+from reidtrain.models.dmf import DMFOutputs
 from reidtrain.models.flexireid import FlexiReIDOutputs
 from reidtrain.models.unireid import UNIReIDOutputs
 
@@ -169,8 +177,37 @@ def aio(outputs: AIOOutputs, batch: Batch, options: Mapping[str, Any]) -> dict[s
     return {"total": total, **terms}
 
 
+DMF_DEFAULTS: dict[str, Any] = {"ce_weight": 1.0, "triplet_weight": 1.0, "squared": False, "label_smoothing": 0.0}
+
+
+def dmf(outputs: DMFOutputs, batch: Batch, options: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Identity loss behind the neck plus batch-hard soft-margin triplet loss before it (DMF, eq. 1 and 2).
+
+    Photographs and words of a person are positives of each other, those of other people negatives.
+
+    Args:
+        outputs: of the model.
+        batch: its labels.
+        options: `ce_weight` (1), `triplet_weight` (1), `squared` (false; the paper prints the squared distance),
+            `label_smoothing` (0).
+
+    Returns:
+        `total`, `triplet`, and `ce` where there is a classifier.
+    """
+    chosen = options_of(DMF_DEFAULTS, options, "dmf")
+    features, valid, labels = gather(outputs.features), gather(outputs.valid), gather(batch.labels)
+    terms = {"triplet": soft_margin_triplet(features[valid], labels[valid], squared=chosen["squared"])}
+    total = chosen["triplet_weight"] * terms["triplet"]
+    if outputs.logits is not None:
+        own = batch.labels[outputs.valid]
+        terms["ce"] = identity_ce(outputs.logits, own, label_smoothing=chosen["label_smoothing"])
+        total = total + chosen["ce_weight"] * shared_mean(terms["ce"], len(own))
+    return {"total": total, **terms}
+
+
 OBJECTIVES: dict[str, Objective] = {
     "aio": aio,
+    "dmf": dmf,
     "flexireid": flexireid,
     "unireid": unireid,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,8 +28,9 @@ from reidtrain.objectives import OBJECTIVES
 from reidtrain.optim import Group, build_optimizer, parameter_groups, rate_factor, set_rate
 from reidtrain.runlog import RunLog
 from reidtrain.runs import mark_best, prepare_folder, resume, sidecar
-from reidtrain.sampler import SAMPLERS, IdentitySampler
+from reidtrain.sampler import SAMPLERS, IdentityIndex, IdentitySampler
 from reidtrain.selection import selection_interval, validate
+from reidtrain.stages import Stage, begin, plan_stages, stage_at
 from reidtrain.transforms import Augment, ImageTransform
 
 if TYPE_CHECKING:
@@ -63,26 +64,25 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
     # What is trained, on what, how.
     bare, backbone = assemble(config)
     dataset = training_data(config, backbone)
-    sampler = build_sampler(config, dataset, part=(accelerator.process_index, accelerator.num_processes))
+    stages = training_stages(config, dataset, part=(accelerator.process_index, accelerator.num_processes))
     objective = _objective(config)
-    total = config.train.steps or (config.train.epochs or 0) * len(sampler)
-    select_every = selection_interval(config, total, bare, backbone)
+    select_every = selection_interval(config, total := stages[-1].stop, bare, backbone)
     save_every = config.train.save_every or total
     start, training = resume(run, config, bare, backbone, dataset.checksum)
     model, optimizer = accelerator.prepare(bare, _optimizer(config, bare))
     if training is not None:
         _restore_training(accelerator, optimizer, training)
-    loader = _loader(config, dataset, sampler)
     seen = sorted(set(dataset.datasets.tolist()))
     record = sidecar(config, backbone, dataset.checksum, dataset.describe(), seen)
 
     with RunLog(run, start=start, total=total, quiet=not accelerator.is_main_process) as log:
-        log.write(start, "note", {"tables": str(dataset.describe()), "steps_per_epoch": len(sampler)})
-        for step, batch in _batches(loader, sampler, start, total):
+        log.write(start, "note", {"tables": str(dataset.describe()), "steps_per_epoch": len(stages[0].sampler)})
+        for step, batch in _batches(config, dataset, stages, start, total):
             # One step.
+            stage = _stage_of(step, stages, bare, optimizer, config.train.seed, resumed=step == start)
             _seed(config.train.seed, step, accelerator.process_index)
             model.train()
-            rate = set_rate(optimizer, _factor(config, step, total))
+            rate = set_rate(optimizer, _factor(config, step, stage.rates))
             batch = batch.to(accelerator.device)
             with accelerator.autocast():
                 outputs = model(batch)
@@ -94,7 +94,7 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
             done = step + 1
             log.count(losses, samples=config.sampler.batch_size)
             if done % config.train.log_every == 0 or done == total:
-                means = log.report(done, {"epoch": step // len(sampler), "lr": rate, "grad_norm": float(norm)})
+                means = log.report(done, {"epoch": stage.position(step)[0], "lr": rate, "grad_norm": float(norm)})
                 _require_finite(means["total"], done, rate)
 
             # What is kept of it.
@@ -113,17 +113,37 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
 
 
 def _batches(
-    loader: DataLoader[Batch], sampler: IdentitySampler, start: int, total: int
+    config: RunConfig, dataset: ReIDDataset, stages: Sequence[Stage], start: int, total: int
 ) -> Iterator[tuple[int, Batch]]:
     """Number the batches from `start` to `total`, epoch after epoch, beginning in the middle of one if need be."""
     step = start
     while step < total:
-        sampler.set_position(*divmod(step, len(sampler)))
-        for batch in loader:
-            yield step, batch
-            step += 1
-            if step == total:
-                return
+        stage = stage_at(stages, step)
+        loader = _loader(config, dataset, stage.sampler)
+        while step < stage.stop:
+            stage.sampler.set_position(*stage.position(step))
+            for batch in loader:
+                yield step, batch
+                step += 1
+                if step == stage.stop:
+                    break
+
+
+def _stage_of(
+    step: int,
+    stages: Sequence[Stage],
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    seed: int,
+    *,
+    resumed: bool,
+) -> Stage:
+    """The stage of a step, begun or gone on with where this is its first step or the first after a resumption."""
+    stage = stage_at(stages, step)
+    if resumed or step == stage.start:
+        for parameter in begin(stage, model, seed, fresh=step == stage.start):
+            optimizer.state.pop(parameter, None)  # what the optimiser remembers of it is void
+    return stage
 
 
 def _loader(config: RunConfig, dataset: ReIDDataset, sampler: IdentitySampler) -> DataLoader[Batch]:
@@ -138,9 +158,10 @@ def _loader(config: RunConfig, dataset: ReIDDataset, sampler: IdentitySampler) -
     )
 
 
-def _factor(config: RunConfig, step: int, total: int) -> float:
+def _factor(config: RunConfig, step: int, bounds: tuple[int, int]) -> float:
     options = config.optim.model_dump(include={"warmup", "warmup_start", "final"})
-    return rate_factor(step, total, options=options, schedule=config.optim.schedule)
+    first, last = bounds
+    return rate_factor(step - first, last - first, options=options, schedule=config.optim.schedule)
 
 
 def training_data(config: RunConfig, backbone: DualEncoder) -> ReIDDataset:
@@ -164,17 +185,21 @@ def training_data(config: RunConfig, backbone: DualEncoder) -> ReIDDataset:
     )
 
 
-def build_sampler(config: RunConfig, dataset: ReIDDataset, *, part: tuple[int, int] = (0, 1)) -> IdentitySampler:
-    """The sampler of a configuration, for process `part[0]` of `part[1]`."""
-    return SAMPLERS[config.sampler.name](
-        dataset.index(),
-        batch_size=config.sampler.batch_size,
-        per_identity=config.sampler.per_identity,
-        pairing=config.sampler.pairing,
-        seed=config.train.seed,
-        part=part,
-        shuffle_labels=config.train.shuffle_labels,
-    )
+def training_stages(config: RunConfig, dataset: ReIDDataset, *, part: tuple[int, int] = (0, 1)) -> list[Stage]:
+    """The stages of a configuration with their samplers, for process `part[0]` of `part[1]`."""
+
+    def make(index: IdentityIndex) -> IdentitySampler:
+        return SAMPLERS[config.sampler.name](
+            index,
+            batch_size=config.sampler.batch_size,
+            per_identity=config.sampler.per_identity,
+            pairing=config.sampler.pairing,
+            seed=config.train.seed,
+            part=part,
+            shuffle_labels=config.train.shuffle_labels,
+        )
+
+    return plan_stages(config, dataset, make)
 
 
 def _accelerator(config: RunConfig) -> Accelerator:

@@ -58,6 +58,7 @@ def test_import_rules(path):
             "reidtrain.backbones",
             "reidtrain.attention",
             "reidtrain.stem",
+            "reidtrain.trunks",
             "reidtrain.losses.unit",
             "reidtrain.errors",
         )

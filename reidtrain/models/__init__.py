@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 MODELS: dict[str, str] = {
     "aio": "reidtrain.models.aio:build",
+    "dmf": "reidtrain.models.dmf:build",
     "flexireid": "reidtrain.models.flexireid:build",
     "unireid": "reidtrain.models.unireid:build",
 }
 
-CLASSIFIERS = ("aio",)
+CLASSIFIERS = ("aio", "dmf")
 """Models with an option `classes`: how many identities the training data has."""
 
 

@@ -224,7 +224,10 @@ class AIO(nn.Module):
     def _walk(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         start = self.start.to(tokens.dtype).expand(len(tokens), 1, -1)
         mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
-        return self.backbone.walk(torch.cat([start, tokens], dim=1), None if bool(mask.all()) else mask)
+        encoded: torch.Tensor = self.backbone.trunk()(
+            torch.cat([start, tokens], dim=1), None if bool(mask.all()) else mask
+        )
+        return encoded
 
     def _feature(self, tokens: Tokens) -> torch.Tensor:
         """The class token; with `residual_global`, what it adds to the frozen encoder's features."""

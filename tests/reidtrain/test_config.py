@@ -104,3 +104,22 @@ def test_differences_name_what_changes_the_training():
     assert differences(base, same) == []
     other = load_config("flexireid-demo", ["optim.lr=0.5", "model.options.experts=2"], manifests=["a"])
     assert [sentence.split(" is ")[0] for sentence in differences(base, other)] == ["model.options.experts", "optim.lr"]
+
+
+def test_rows_of_an_ablation(tmp_path):
+    assert load_config("flexireid-demo:soft").model.options["routing"] == "soft"
+    assert load_config("flexireid-demo:soft").preset == "flexireid-demo:soft"
+    assert load_config("flexireid-demo").model.options.get("routing") is None
+    assert "unireid-demo:dynamic" in presets()
+    assert "dmf-demo:msmt17" not in presets()
+    with pytest.raises(UserError, match=r"no row 'sofd' \(did you mean 'soft'"):
+        load_config("flexireid-demo:sofd")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("extends: unireid-demo\nrows: {slow: {optim: {lr: 1.0e-5}}}\n")
+    assert load_config(f"{mine}:slow").optim.lr == 1e-5
+    assert load_config(f"{mine}:slow").preset == "mine:slow"
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_every_preset_and_row_is_valid(name):
+    load_config(name)

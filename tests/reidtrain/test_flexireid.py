@@ -117,12 +117,14 @@ def make_registered(name):
     if name == "flexireid":
         return make_model(name)
     torch.manual_seed(1)
-    return build_model(name, encoder(frozen=name != "unireid"))
+    options = {"aio": {"classes": 4}, "dmf": {"classes": 4, "width": 16, "depth": 1, "heads": 2}}
+    return build_model(name, encoder(frozen=name != "unireid"), **options.get(name, {}))
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_registered_means_tested(name):
-    model, batch = make_registered(name).train(), make_batch()
+    model, batch = make_registered(name).train(), make_batch(rows=16)
+    batch.labels = batch.labels % 4
     frozen = {key: value.clone() for key, value in model.backbone.state_dict().items()}
     trainable = [(key, value) for key, value in model.named_parameters() if value.requires_grad]
     optimizer = torch.optim.Adam([value for _, value in trainable], lr=1e-2)
