@@ -170,7 +170,7 @@ def test_changed_data_is_refused(people, tiny_config, tmp_path, undisturbed):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("objective.name=sdm2", "objective 'sdm2' is unknown: choose one of flexireid"),
+        ("objective.name=sdm2", "objective 'sdm2' is unknown: choose one of aio, dmf, flexireid"),
         ("model.name=flexi", "model 'flexi' is unknown"),
         ("model.options.exprts=3", "no option exprts"),
         ("optim.groups=[{match: vision_exprts}]", "pattern 'vision_exprts' matches no trainable parameter"),
