@@ -296,6 +296,7 @@ def evaluate_settings(
     found: dict[str, ModeResult] = {}
     unmatched: list[str] = []
     for name, trials in tasks.items():
+        features.compute_queries(trials)
         started = time.perf_counter()
         rankings = [_rank(task, features, dataset.labels, rerank) for task in trials]
         kept = [ranking for ranking in rankings if ranking is not None]

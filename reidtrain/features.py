@@ -113,7 +113,7 @@ class Features:
         self._parts: dict[Part, Tensor] = {}
 
     def compute(self, tasks: Sequence[Task]) -> None:
-        """Compute what tasks need and is not there yet; errors as `compute_units`."""
+        """Compute what tasks need and is not there yet, composed queries aside; errors as `compute_units`."""
         wanted: dict[Place, set[Modalities]] = {}
         for task in tasks:
             mode = task.setting.mode
@@ -123,7 +123,15 @@ class Features:
             for row in task.gallery_rows.tolist():
                 wanted.setdefault((row, NO_CAPTION), set()).add(mode.gallery)
         self.compute_units(wanted)
-        self.compute_composed({unit for task in tasks for units in task.units or () for unit in units})
+
+    def compute_queries(self, tasks: Sequence[Task]) -> None:
+        """Compute the queries of tasks that are composed of several rows, and forget those of earlier tasks.
+
+        Many draws make many such queries, so they are not kept beyond the setting that asks them.
+        """
+        wanted = {unit for task in tasks for units in task.units or () for unit in units}
+        self._composed = {unit: feature for unit, feature in self._composed.items() if unit in wanted}
+        self.compute_composed(wanted)
 
     def queries(self, task: Task) -> Tensor:
         """Features of a task's queries.

@@ -45,6 +45,7 @@ def report(
     epilog=examples(
         "reidtrain ablate flexireid-demo my-rows/*.yaml --manifest data/demo --seeds 0,1,2 --out runs/ablation",
         "reidtrain ablate flexireid-demo --manifest 'data/demo-{seed}' --seeds 101,102,103 --out runs/worlds --frozen",
+        "reidtrain ablate my-regdb.yaml --manifest 'data/regdb-{seed}' --seeds 1,2,3,4,5,6,7,8,9,10 --out runs/regdb",
     )
 )
 def ablate(  # noqa: PLR0913 - a command has one argument for each of its options

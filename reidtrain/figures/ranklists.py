@@ -133,6 +133,7 @@ def _asked(
     places = {(name, int(row)): _place(task, int(row)) for name, task in tasks.items() for row in rows}
     asking = [_only(tasks[name], place) for (name, _), place in places.items() if place is not None]
     store.compute([*asking, *(_only(task, None) for task in tasks.values())])
+    store.compute_queries(asking)
     found = []
     for row in rows.tolist():
         answers = {

@@ -94,6 +94,46 @@ def test_figures_are_drawn(trained, people):
     assert {path.name for path in (run / "figures").iterdir()} == {"curves.png", "test-rank-lists.png"}
 
 
+def test_figures_of_every_kind_are_drawn_where_asked(trained, people, tmp_path):
+    run, _, _ = trained
+    commands = {
+        "rank-list": ("--queries", 1, "--top", 2, "--modes", "T", "--protocol", "tri-cuhk-pedes"),
+        "tsne": ("--identities", 3, "--views", 1, "--frozen"),
+        "attention": ("--queries", 1),
+    }
+    for name, options in commands.items():
+        files = [tmp_path / f"{name}{suffix}" for suffix in (".png", ".html")]
+        outs = [part for file in files for part in ("--out", file)]
+        result = invoke(name, run, "--manifest", people(), *options, *outs)
+        assert result.exit_code == 0, result.output
+        assert all(str(file) in result.stdout and file.stat().st_size > 1000 for file in files)
+
+
+def test_a_protocol_an_order_and_each_query_can_be_asked_for(trained, people, tmp_path):
+    run, _, _ = trained
+    asked = ["--protocol", "tri-cuhk-pedes", "--rerank", "5,2,0.3", "--per-query", "--json"]
+    result = invoke("evaluate", run, "--manifest", people(), *asked)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["model"]
+    assert list(found["modes"]) == ["T->R", "T->R, source removed", "S->R", "T+S->R"]
+    assert (found["protocol"], found["rerank"]) == ("tri-cuhk-pedes", "k-reciprocal 5,2,0.3")
+    stem = run / "results" / "test-tri-cuhk-pedes-reranked"
+    assert len(stem.with_name(f"{stem.name}-queries.csv").read_text().splitlines()) == 1 + 3 * 72 + 48
+    told = invoke("report", run, "--out", tmp_path / "report.md")
+    assert told.exit_code == 0, told.output
+    assert "FlexiReID, table 1" in told.stdout
+    assert "data: people here, cuhk-pedes in FlexiReID" in (tmp_path / "report.md").read_text()
+    reports = json.loads(invoke("report", run, "--json").stdout)
+    assert {len(report["lines"]) for report in reports} >= {4}
+
+
+def test_protocols_are_listed_with_their_rules():
+    assert "llcm-released-code" in invoke("protocols").stdout
+    shown = invoke("protocols", "sysu-mm01", "--json")
+    rules = {rule["setting"]: rule for rule in json.loads(shown.stdout)}
+    assert (rules["I->R, indoor"]["excluded"], rules["I->R, indoor"]["trials"]) == ("sysu", "10")
+
+
 def test_presets_and_configuration_are_shown():
     listed = invoke("presets")
     assert "flexireid-demo  FlexiReID on the drawn world" in listed.stdout
@@ -113,6 +153,13 @@ def test_presets_and_configuration_are_shown():
         (["search", "{run}", "--manifest", "{people}", "--sketch", "{tmp}/none.png"], "none.png"),
         (["evaluate", "{run}", "--manifest", "{people}", "--modes", "Q"], "query mode 'Q' is not valid"),
         (["evaluate", "{run}", "--manifest", "{people}", "--split", "dev"], "no split 'dev'"),
+        (["evaluate", "{run}", "--manifest", "{people}", "--protocol", "sysu"], "protocol 'sysu' is unknown"),
+        (["evaluate", "{run}", "--manifest", "{people}", "--rerank", "20"], "write k1,k2,lambda"),
+        (["protocols", "duke"], "protocol 'duke' is unknown"),
+        (["report", "{tmp}"], "holds no results"),
+        (["ablate", "flexi", "--manifest", "{people}", "--out", "{tmp}/a"], "preset 'flexi' is unknown"),
+        (["ablate", "flexireid", "--manifest", "{people}", "--out", "{tmp}/a", "--seeds", "x"], "seeds 'x' can't be"),
+        (["attention", "{run}", "--manifest", "{people}", "--method", "gaze"], "method 'gaze' is unknown"),
         (["pretrain-backbone", "--manifest", "{people}", "--out", "{tmp}/b", "--set", "steps"], "KEY=VALUE"),
         (["show-config", "--set", "optim.lr=-1"], "optim.lr: input should be greater than 0, received -1"),
     ],
