@@ -54,9 +54,12 @@ class Network:
 
     def prepared(self, square: np.ndarray) -> np.ndarray:
         """A photograph (h, w, 3) as the network takes it (3, h, w): over its largest value, then standardised."""
+        import cv2
+
         values = np.arange(256)[:, None] / max(int(square.max()), 1e-6)
         table = ((values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
-        return np.stack([table[square[:, :, channel], channel] for channel in range(3)])
+        planes = zip(cv2.split(square), table.T, strict=True)
+        return np.stack([cv2.LUT(plane, np.ascontiguousarray(levels)[None]) for plane, levels in planes])
 
 
 def find(model: str, file: str | None, *, check: bool = True) -> Path:

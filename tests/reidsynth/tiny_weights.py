@@ -13,28 +13,28 @@ RED = ((6.0, -6.0, 0.0), -2.0)
 """Weights and bias of a network that takes what is red for a person."""
 
 
-def _field(number: int, value: int | bytes) -> bytes:
+def field(number: int, value: int | bytes) -> bytes:
     """One protobuf field: a varint, or bytes with their length."""
     if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
     found = b""
     while value > 127:
         found, value = found + bytes([value & 127 | 128]), value >> 7
     return found + bytes([value])
 
 
-def _value(name: bytes, shape: tuple[int | str, ...]) -> bytes:
-    dims = b"".join(_field(1, _field(1, d) if isinstance(d, int) else _field(2, d.encode())) for d in shape)
-    return _field(1, name) + _field(2, _field(1, _field(1, 1) + _field(2, dims)))
+def value(name: bytes, shape: tuple[int | str, ...]) -> bytes:
+    dims = b"".join(field(1, field(1, d) if isinstance(d, int) else field(2, d.encode())) for d in shape)
+    return field(1, name) + field(2, field(1, field(1, 1) + field(2, dims)))
 
 
-def _tensor(name: bytes, array: np.ndarray) -> bytes:
-    dims = b"".join(_field(1, size) for size in array.shape)
-    return dims + _field(2, 1) + _field(8, name) + _field(9, array.astype("<f4").tobytes())
+def tensor(name: bytes, array: np.ndarray) -> bytes:
+    dims = b"".join(field(1, size) for size in array.shape)
+    return dims + field(2, 1) + field(8, name) + field(9, array.astype("<f4").tobytes())
 
 
 def onnx(
@@ -48,15 +48,15 @@ def onnx(
 ) -> Path:
     """A 1x1 convolution and a sigmoid as an ONNX file; one probability for each pixel, from its colour alone."""
     last = b"raw" if sigmoid else b"y"
-    nodes = [_field(1, b"x") + _field(1, b"w") + _field(1, b"b") + _field(2, last) + _field(4, b"Conv")]
+    nodes = [field(1, b"x") + field(1, b"w") + field(1, b"b") + field(2, last) + field(4, b"Conv")]
     if sigmoid:
-        nodes.append(_field(1, b"raw") + _field(2, b"y") + _field(4, b"Sigmoid"))
-    graph = b"".join(_field(1, node) for node in nodes) + _field(2, b"g")
-    graph += _field(5, _tensor(b"w", np.array(weights).reshape(1, 3, 1, 1)))
-    graph += _field(5, _tensor(b"b", np.array([bias])))
-    graph += _field(11, _value(b"x", (batch, 3, side, side))) + _field(12, _value(b"y", (batch, 1, side, side)))
+        nodes.append(field(1, b"raw") + field(2, b"y") + field(4, b"Sigmoid"))
+    graph = b"".join(field(1, node) for node in nodes) + field(2, b"g")
+    graph += field(5, tensor(b"w", np.array(weights).reshape(1, 3, 1, 1)))
+    graph += field(5, tensor(b"b", np.array([bias])))
+    graph += field(11, value(b"x", (batch, 3, side, side))) + field(12, value(b"y", (batch, 1, side, side)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_field(1, 8) + _field(7, graph) + _field(8, _field(1, b"") + _field(2, 13)))
+    path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 13)))
     return path
 
 
