@@ -62,7 +62,7 @@ def onnx(
 
 def attribute_network(path: Path) -> Path:
     """An attribute network: the redder the photograph, the surer all eight attributes; points on chest and knees."""
-    nodes = [_field(1, b"x") + _field(2, b"mean") + _field(4, b"GlobalAveragePool")]
+    nodes = [field(1, b"x") + field(2, b"mean") + field(4, b"GlobalAveragePool")]
     tensors, outputs = [], b""
     heads = {
         b"output": (np.tile([-0.1, -0.1, 0.2], (8, 1)), np.full(8, -5.0)),
@@ -71,15 +71,15 @@ def attribute_network(path: Path) -> Path:
     }
     for name, (kernel, bias) in heads.items():
         raw, w, b = name + b"-raw", name + b"-w", name + b"-b"
-        nodes.append(_field(1, b"mean") + _field(1, w) + _field(1, b) + _field(2, raw) + _field(4, b"Conv"))
-        nodes.append(_field(1, raw) + _field(2, name) + _field(4, b"Sigmoid"))
-        tensors += [_tensor(w, kernel.reshape(-1, 3, 1, 1)), _tensor(b, bias)]
-        outputs += _field(12, _value(name, ("n", len(bias), 1, 1)))
-    graph = b"".join(_field(1, node) for node in nodes) + _field(2, b"g")
-    graph += b"".join(_field(5, tensor) for tensor in tensors)
-    graph += _field(11, _value(b"x", ("n", 3, 160, 80))) + outputs
+        nodes.append(field(1, b"mean") + field(1, w) + field(1, b) + field(2, raw) + field(4, b"Conv"))
+        nodes.append(field(1, raw) + field(2, name) + field(4, b"Sigmoid"))
+        tensors += [tensor(w, kernel.reshape(-1, 3, 1, 1)), tensor(b, bias)]
+        outputs += field(12, value(name, ("n", len(bias), 1, 1)))
+    graph = b"".join(field(1, node) for node in nodes) + field(2, b"g")
+    graph += b"".join(field(5, tensor) for tensor in tensors)
+    graph += field(11, value(b"x", ("n", 3, 160, 80))) + outputs
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_field(1, 8) + _field(7, graph) + _field(8, _field(1, b"") + _field(2, 13)))
+    path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 13)))
     return path
 
 
