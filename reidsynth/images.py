@@ -96,22 +96,21 @@ def checked(data: bytes) -> bytes:
     return data if kind in _KEPT_FORMATS else encode(pixels, "png")
 
 
-def cropped(data: bytes, box: tuple[int, ...]) -> bytes:
-    """Cut a box out of an image, as PNG.
+def cropped(pixels: np.ndarray, box: tuple[int, ...]) -> np.ndarray:
+    """Cut a box out of an image.
 
     Args:
-        data: encoded image.
+        pixels: (H, W) or (H, W, 3).
         box: (left, top, right, bottom) in pixels; what lies outside the image is cut off.
 
     Raises:
-        UnreadableImage: as `decode`, or the whole box lies outside the image.
+        UnreadableImage: the whole box lies outside the image.
     """
-    pixels = decode(data)
     left, top, right, bottom = box
     part = pixels[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
     if not part.size:
         raise UnreadableImage(f"box {box} lies outside the image of {pixels.shape[1]}x{pixels.shape[0]} pixels")
-    return encode(part, "png")
+    return part
 
 
 def encode(array: np.ndarray, format: str = "png") -> bytes:

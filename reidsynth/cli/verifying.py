@@ -50,7 +50,8 @@ def _as_values(found: Verification) -> dict[str, object]:
 
 
 def _as_text(found: Verification) -> str:
-    lines = [f"{found.source} in {found.root}: {'as published' if found.good else 'not as published'}"]
+    verdict = "as published" if found.comparisons else "nothing wrong found"
+    lines = [f"{found.source} in {found.root}: {verdict if found.good else 'not as published'}"]
     lines += _table(
         ("", "published", "found", ""),
         [

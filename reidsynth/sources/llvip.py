@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -27,6 +27,8 @@ from reidsynth.schema import Content, Record, TableSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    import numpy as np
 
 _ROLES = {"train": "train", "test": "query+gallery"}
 _SIDES = {"rgb": "visible", "ir": "infrared"}
@@ -78,15 +80,15 @@ class Llvip:
     def read(self, record: Record) -> Content:
         """Read a pair; of crops, both images cut by the same box."""
         files = {table: self._file(record.source_path, table) for table in _SIDES}
-        whole = listing.read_images(self._base, files)
         box = record.payload.get("box")
         if box is None:
-            return whole
+            return listing.read_images(self._base, files)
+        whole, pixels = _decoded(self._base, tuple(files.items()), self.stamp(record))
         cut: dict[str, bytes] = {}
         errors = dict(whole.errors)
-        for table, data in whole.images.items():
+        for table, array in pixels.items():
             try:
-                cut[table] = images.cropped(data, tuple(box))
+                cut[table] = images.encode(images.cropped(array, tuple(box)), "png")
             except images.UnreadableImage as error:
                 errors[table] = str(error)
         return replace(whole, images=cut, errors=errors)
@@ -207,3 +209,16 @@ class Llvip:
                 for number, box in enumerate(boxes[: _BOXES_OF_ONE_IMAGE - 1], start=1)
             )
         return people
+
+
+@lru_cache(maxsize=2)
+def _decoded(base: Path, files: tuple[tuple[str, str], ...], stamp: str) -> tuple[Content, dict[str, np.ndarray]]:
+    """A pair and its pixels; the people of one image follow each other, so it is decoded once for all of them.
+
+    Args:
+        base: folder that the paths are relative to.
+        files: table and path of both images.
+        stamp: of the files, so that a changed one is read again.
+    """
+    whole = listing.read_images(base, dict(files))
+    return whole, {table: images.decode(data) for table, data in whole.images.items()}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from layouts import CUHK03, cuhk03_folders, cuhk03_lists, msmt17, randperson
@@ -9,6 +12,8 @@ from layouts import CUHK03, cuhk03_folders, cuhk03_lists, msmt17, randperson
 from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
 from reidsynth.sources import build_source, dropped
+
+REAL = Path(__file__).parents[3] / "shared/data/crops/randperson_000000_s00_c00_f000228.jpg"
 
 
 def source(name, root, **parameters):
@@ -166,6 +171,20 @@ class TestRandPerson:
             ("randperson/subset/000001_s10_c01_f000004", 1, 1001),
         ]
         assert dropped(rendered) == {"image with a name outside the data set's grammar": 1}
+
+    @pytest.mark.real_data
+    @pytest.mark.skipif(not REAL.is_file(), reason="needs a file that is not part of the repository")
+    def test_an_original_crop(self, tmp_path, run):
+        (tmp_path / "subset").mkdir()
+        shutil.copy(REAL, tmp_path / "subset" / REAL.name.removeprefix("randperson_"))
+        manifest = ingest(tmp_path / "m", "randperson", {"root": str(tmp_path / "subset")}, run=run)
+        (capture,) = manifest.captures("train").to_pylist()
+        assert (capture["pid"], capture["camid"], capture["sample_id"]) == (
+            0,
+            0,
+            "randperson/subset/000000_s00_c00_f000228",
+        )
+        assert manifest.table("rgb", "train")[0]["image"]["bytes"] == REAL.read_bytes()
 
     def test_a_folder_of_something_else(self, tmp_path):
         with pytest.raises(UserError, match=r"holds no image named like 000000_s00_c00_f000228\.jpg"):
