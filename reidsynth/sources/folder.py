@@ -6,6 +6,7 @@ import csv as csv_format
 import re
 from collections import Counter
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, cast
@@ -17,7 +18,7 @@ from reidsynth import listing
 from reidsynth.draws import sample_seed
 from reidsynth.errors import UserError
 from reidsynth.naming import compile_pattern
-from reidsynth.policy import Policy
+from reidsynth.policy import Policy, Release
 from reidsynth.schema import ROLES, Content, Record, TableSpec, Text
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class Folder:
         called: name of the data set; the folder's by default.
         shares: split -> share of the identities, `{train: 0.5, test: 0.5}` for example; for crops without a split.
         seed: of the draw of these shares.
+        licence: of the images: SPDX name or a sentence, for the card.
+        release: how openly what is in the folder and what is made from it may be published; you answer for it.
+        egress: whether the images may be sent to an external service; you answer for it.
     """
 
     root: Path
@@ -70,6 +74,9 @@ class Folder:
     called: Annotated[str, Field(pattern=r"^[\w.-]*$")] = ""
     shares: dict[str, Annotated[float, Field(gt=0, le=1)]] | None = None
     seed: int = 0
+    licence: str = ""
+    release: Release = "private"
+    egress: bool = False
 
     name: ClassVar[str] = "folder"
     version: ClassVar[int] = 1
@@ -109,6 +116,11 @@ class Folder:
         if (self.pattern is None) == (self.csv is None):
             raise ValueError("give either 'pattern' ('{pid}_c{camid}_{_}' for example) or 'csv' (columns path, pid)")
         return self
+
+    def terms(self) -> Policy:
+        """Terms as whoever builds the manifest states them."""
+        stated = replace(self.policy, egress=self.egress, default_release=self.release)
+        return replace(stated, licence=self.licence) if self.licence else stated
 
     def dataset(self) -> str:
         """Name in the captures' `dataset` column."""

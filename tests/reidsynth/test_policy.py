@@ -91,3 +91,21 @@ def test_egress_needs_both_permission_and_the_users_word():
     with pytest.raises(UserError, match="add --allow-egress"):
         check_egress({"a": OPEN}, allowed=False, where="api.test")
     check_egress({"a": OPEN}, allowed=True, where="api.test")
+
+
+def test_whoever_owns_a_folder_states_its_terms(run, tmp_path):
+    from fixtures import write_image
+
+    from reidsynth.ingest import ingest
+    from reidsynth.release import plan_release
+
+    write_image(tmp_path / "crops" / "1_a.jpg")
+    given = {"root": str(tmp_path / "crops"), "pattern": "{pid}_{_}"}
+    silent = ingest(tmp_path / "a", "folder", given, run=run)
+    assert plan_release(silent, visibility="public", full=True).refused["rgb"].startswith("at most in a private")
+    stated = ingest(tmp_path / "b", "folder", given | {"licence": "CC-BY-4.0", "release": "public"}, run=run)
+    assert plan_release(stated, visibility="public", full=True).refused == {}
+    assert "license: cc-by-4.0" in (tmp_path / "b/README.md").read_text()
+    assert not stated.info.source.policy["egress"]
+    with pytest.raises(UserError, match="parameter 'release': input should be 'public', 'gated', 'private' or 'never'"):
+        ingest(tmp_path / "c", "folder", given | {"release": "open"}, run=run)
