@@ -370,3 +370,47 @@ def test_no_place_on_this_machine_is_published(hub, noisy, noise, run, tmp_path,
         assert str(tmp_path) not in text
         assert "net.onnx" in text
     assert validate(noisy) == []
+
+
+PUSHER = """
+import sys
+from reidsynth.hub import push
+from reidsynth.manifest import open_manifest
+from reidsynth.release import plan_release
+import reidsynth.hub.pushing as pushing
+pushing.COMMIT_FILES = 1
+push(plan_release(open_manifest(sys.argv[1])), sys.argv[2], progress=False)
+"""
+
+
+@pytest.mark.slow
+def test_a_push_killed_at_random_moments_ends_the_same(hub, noise, run, tmp_path, monkeypatch):
+    import random
+    import time
+
+    monkeypatch.undo()  # this test waits in earnest, in processes of its own
+    monkeypatch.setattr("reidsynth.ingest.ROWS_PER_SHARD", 100)
+    world = {"train": 200, "val": 0, "test": 0, "observations": 4, "height": 64, "width": 32}
+    ingest(tmp_path / "m", "demo", world, run=run)
+    run_step(tmp_path / "m", "build-ir", "channel-augmentation", {}, run=run)
+    settings = {
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_TOKEN": "hf_test",
+        "HF_HOME": str(tmp_path / "h"),
+    }
+    command = [sys.executable, "-c", PUSHER, str(tmp_path / "m"), NAME]
+    draws = random.Random(0)
+    for _ in range(8):
+        process = subprocess.Popen(command, env=os.environ | settings, stderr=subprocess.DEVNULL)
+        time.sleep(draws.uniform(1.0, 4.0))
+        process.kill()
+        process.wait()
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    named = [path for commit in hub.repos[NAME].commits for path in commit["added"] if path.startswith(("capt", "ir-"))]
+    assert len(named) == len(set(named))  # no shard was committed twice
+    manifest = open_manifest(tmp_path / "m")
+    for shard in manifest.tables["ir-ca"].shards:
+        assert hub.repos[NAME].files[shard.file] == (tmp_path / "m" / shard.file).read_bytes()
+    assert hub.repos[NAME].private
