@@ -1,0 +1,26 @@
+"""Tables for terminals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column to the left, the others to the right; none without rows.
+
+    Example:
+        >>> aligned(("split", "rows"), [("train", "1,200"), ("test", "80")])
+        ['  split   rows', '  train  1,200', '  test      80']
+    """
+    if not rows:
+        return []
+    every = [header, *rows]
+    first, *rest = (max(len(row[column]) for row in every) for column in range(len(header)))
+    lines = []
+    for row in every:
+        others = "  ".join(cell.rjust(width) for cell, width in zip(row[1:], rest, strict=True))
+        lines.append(f"  {row[0].ljust(first)}  {others}".rstrip())
+    return lines
