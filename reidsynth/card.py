@@ -34,9 +34,10 @@ sketches or descriptions.
 TAKE_DOWN = """\
 ## Take-down
 
-Whoever is shown here, or holds rights in a source, can have rows removed: {contact}, naming the `sample_id` or the
-`pid` if known. The publisher removes such rows from every table (`reidsynth select`), pushes what is left with
-`--replace --forget`, which drops the history of this repository too, and whoever has a copy is asked to pull again.
+Whoever is shown here, or holds rights in a source, can have rows removed: {contact}, with the
+`sample_id` or the `pid` if known. The publisher removes such rows from every table (`reidsynth select`) and pushes what
+is left with `--replace --forget`, which drops the history of this repository too; whoever has a copy is asked to pull
+again.
 """
 
 GATED = (
@@ -53,11 +54,13 @@ class ReleaseNotes:
         visibility: of the repository.
         refused: table -> why it is not in it.
         contact: where people ask for a take-down; the repository's discussions by default.
+        repository: its name.
     """
 
     visibility: Visibility
     refused: Mapping[str, str] = field(default_factory=dict)
     contact: str = ""
+    repository: str = "REPOSITORY"
 
 
 def write_card(
@@ -74,7 +77,7 @@ def write_card(
     target = folder if out is None else out
     write_preview(folder, info, out=target)
     front = yaml.safe_dump(_front_matter(info, release), sort_keys=False, allow_unicode=True, width=110)
-    parts = [f"---\n{front}---\n\n# {info.name}\n", info.about, _loading(info), _terms(info), _origin(info)]
+    parts = [f"---\n{front}---\n\n# {info.name}\n", info.about, _loading(info, release), _terms(info), _origin(info)]
     parts += [_statistics(info), _generators(info), USE]
     if release is not None:
         contact = release.contact or "open a discussion in this repository"
@@ -101,12 +104,13 @@ def _front_matter(info: ManifestInfo, release: ReleaseNotes | None) -> dict[str,
     return values | {"configs": configs}
 
 
-def _loading(info: ManifestInfo) -> str:
+def _loading(info: ManifestInfo, release: ReleaseNotes | None) -> str:
     table = next((name for name in info.tables if name.startswith("sketch-")), next(iter(info.tables), "captures"))
     split = next(iter(info.splits))
+    place = "FOLDER_OR_REPOSITORY" if release is None else release.repository
     return (
         "One table for each modality; row *n* of every table is capture *n*.\n\n```python\nfrom datasets import "
-        f'load_dataset\n\nrows = load_dataset("FOLDER_OR_REPOSITORY", "{table}", split="{split}")\n```\n'
+        f'load_dataset\n\nrows = load_dataset("{place}", "{table}", split="{split}")\n```\n'
     )
 
 
@@ -126,15 +130,19 @@ def _terms(info: ManifestInfo) -> str:
 
 def _source_terms(source: SourceInfo) -> list[str]:
     policy = Policy.from_dict(source.policy)
-    own = ", ".join(f"{name}: {how}" for name, how in policy.release.items())
-    derived = ", ".join(f"{name}: {policy.release_of(name, 'synthetic')}" for name in policy.derived)
+    own = _rules(policy.release, policy.default_release)
+    derived = {name: policy.release_of(name, "synthetic") for name in policy.derived}
     return [
         f"- Source: `{source.dataset}`, read by `{source.name}` version {source.version}.",
         f"  - Licence: {policy.licence}. {policy.note}".rstrip(),
-        f"  - Release of its own tables: {own + '; ' if own else ''}everything else: {policy.default_release}.",
-        f"  - Release of what is made from them: {derived + '; ' if derived else ''}everything else: "
-        f"{policy.release_of('', 'synthetic')}.",
+        f"  - Release of its own tables: {own}.",
+        f"  - Release of what is made from them: {_rules(derived, policy.release_of('', 'synthetic'))}.",
     ]
+
+
+def _rules(named: Mapping[str, str], otherwise: str) -> str:
+    told = "".join(f"{modality}: {how}, " for modality, how in named.items())
+    return f"{told}everything else: {otherwise}" if told else otherwise
 
 
 def _origin(info: ManifestInfo) -> str:
@@ -219,7 +227,7 @@ def _missing(info: ManifestInfo, release: ReleaseNotes) -> str:
             "Whoever holds the data set joins its own tables by the checksums of its files (`captures.source_sha256`):",
             "",
             "```bash",
-            "reidsynth rehydrate REPOSITORY FOLDER_OF_THE_DATA_SET --out data/joined",
+            f"reidsynth rehydrate {release.repository} FOLDER_OF_THE_DATA_SET --out data/joined",
             "```",
         ]
     return "\n".join(lines)

@@ -131,17 +131,18 @@ def plan_release(
     return Release(manifest, kept, visibility, full, ("captures", *going), refused, contact)
 
 
-def write_generated(release: Release, folder: Path) -> list[File]:
+def write_generated(release: Release, folder: Path, repository: str = "REPOSITORY") -> list[File]:
     """Write card, preview and description of a release; equal releases give equal bytes.
 
     Args:
         release: the plan.
         folder: to write them to; not the manifest's own.
+        repository: its name, for the card.
 
     Returns:
         The files, the description last.
     """
-    notes = ReleaseNotes(release.visibility, release.refused, release.contact)
+    notes = ReleaseNotes(release.visibility, release.refused, release.contact, repository)
     write_card(release.manifest.path, release.info, out=folder, release=notes)
     write_info(folder, release.info)
     return [File(name, folder / name, (folder / name).stat().st_size) for name in GENERATED]

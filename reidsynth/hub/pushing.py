@@ -87,7 +87,7 @@ def push(
         raise UserError(f"no table of {release.manifest.path} may be published like this ({reasons})")
     remote = Remote(repository, api, attempts=1 if dry_run else ATTEMPTS)
     with tempfile.TemporaryDirectory(prefix="reidsynth-release-") as folder:
-        generated = write_generated(release, Path(folder))
+        generated = write_generated(release, Path(folder), remote.name)
         work = _look(remote, release, generated, replace) if dry_run else _prepare(remote, release, generated, replace)
         if not dry_run:
             _send(remote, release, work, progress)

@@ -282,6 +282,12 @@ class Handler(BaseHTTPRequestHandler):
                 answers.append({"type": "directory", "oid": "0" * 40, "size": 0, "path": path})
         self._send(200, answers)
 
+    def squash(self, body: bytes, query: dict, repo: str, revision: str) -> None:
+        found = self._repo(repo)
+        if found is not None:
+            found.commits = [{"added": sorted(found.files), "deleted": []}]
+            self._send(200, {})
+
     def refs(self, body: bytes, query: dict, repo: str) -> None:
         found = self._repo(repo)
         if found is not None:
@@ -345,6 +351,7 @@ ROUTES = (
     (rf"POST /api/datasets/{_REPO}/commit/(?P<revision>[^/]+)", "commit"),
     (rf"GET /api/datasets/{_REPO}/tree/(?P<revision>[^/]+)(?P<path>/.*)?", "tree"),
     (rf"POST /api/datasets/{_REPO}/paths-info/(?P<revision>[^/]+)", "paths_info"),
+    (rf"POST /api/datasets/{_REPO}/super-squash/(?P<revision>[^/]+)", "squash"),
     (rf"GET /api/datasets/{_REPO}/refs", "refs"),
     (rf"(?:GET|HEAD) /datasets/{_REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
 )

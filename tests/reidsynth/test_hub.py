@@ -337,6 +337,20 @@ def test_the_release_describes_itself(hub, noisy, tmp_path):
     assert "root" not in info.source.parameters
 
 
+def test_a_take_down_leaves_neither_rows_nor_history(hub, noisy, tmp_path):
+    from reidsynth.selection import Selection, select
+
+    push(noisy)
+    rest = select(open_manifest(noisy), Selection(where="sample_id != 'noise/train/00003'"), tmp_path / "rest")
+    push(rest.path, replace=True, forget=True)
+    assert len(hub.repos[NAME].commits) == 1
+    pulled = ours.pull(NAME, tmp_path / "p")
+    assert pulled.info.splits["train"].rows == 11
+    assert "noise/train/00003" not in pulled.captures("train").column("sample_id").to_pylist()
+    assert "rehydrate lab/noise FOLDER_OF_THE_DATA_SET" in (tmp_path / "p/README.md").read_text()
+    assert validate(tmp_path / "p") == []
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
