@@ -26,7 +26,11 @@ def verify(
     root: Annotated[Path, typer.Argument(help="The data set's folder, as its owners ship it.")],
     settings: Settings = None,
     decode: Annotated[
-        bool, typer.Option("--decode/--no-decode", help="Decode every file, or only look whether it is there.")
+        bool,
+        typer.Option(
+            "--decode/--no-decode",
+            help="Decode every file, or only look whether it is there (captions are not counted then).",
+        ),
     ] = True,
     workers: Workers = None,
     as_json: AsJson = False,

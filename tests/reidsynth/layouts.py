@@ -1,4 +1,4 @@
-"""Draws small trees with the layouts of data sets of two cameras kinds, of lists, and of rendered people."""
+"""Draws small trees with the layouts of visible-infrared data sets, of data sets by lists, and of rendered people."""
 
 from __future__ import annotations
 
