@@ -10,6 +10,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "reidsynth"))
 
+from captioned_fixtures import sketch_tree
+from fixtures import cuhk_pedes
 from sketch_fixtures import market_sketch_1k, orbench, pku_lists, pku_sketch
 
 from reidsynth.engines import LocalEngine
@@ -72,3 +74,15 @@ def test_orbench(tmp_path, name, leads):
     assert task.lacking == 0
     assert {sample.split("/")[1] for sample in names(rows, task.query_rows)} == {leads}
     assert len(task.gallery_rows) == 3
+
+
+def test_tri_cuhk_pedes(tmp_path):
+    """The sketch of a photograph never finds that photograph; captions ask twice, sketches once."""
+    root = cuhk_pedes(tmp_path)
+    sketch_tree(root / "imgs", root / "imgs-sketch2")
+    rows, settings = planned(tmp_path, "tri-cuhk-pedes", {"root": str(root)}, "cuhk-pedes")
+    sketches, captions = plan(settings["S->R"], rows), plan(settings["T->R"], rows)
+    assert (len(sketches.query_rows), len(captions.query_rows)) == (2, 4)
+    assert (sketches.exclude, captions.exclude) == ("source-image", "none")
+    assert sketches.query_keys.tolist() == sketches.gallery_keys.tolist()  # row by row the same photograph
+    assert len(set(sketches.gallery_keys.tolist())) == 2
