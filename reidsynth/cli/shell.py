@@ -100,7 +100,7 @@ def finish(manifest: Manifest, *, max_failed: float, as_json: bool, unmet: list[
     """Print one summary; exit with code 2 when too many rows failed, with 1 when an expectation is not met."""
     counts = table_counts(manifest)
     failed = [told for name in counts if (told := _too_many(manifest, name, counts[name], max_failed))]
-    complaints = [*(unmet or []), *failed]
+    complaints = [*(unmet or []), *_stopped_by_cost(manifest), *failed]
     if as_json:
         splits = {split: size.model_dump() for split, size in manifest.info.splits.items()}
         summary = {"manifest": str(manifest.path), "splits": splits, "tables": counts, "complaints": complaints}
@@ -123,6 +123,17 @@ def _too_many(manifest: Manifest, name: str, verdicts: Mapping[str, int], max_fa
         f"{bad} of {present} rows of {name!r} failed ({reasons}; the first is {_first_failed(manifest, name)!r}), more "
         f"than --max-failed {max_failed:g} allows: mend or remove them and run again, or allow more"
     )
+
+
+def _stopped_by_cost(manifest: Manifest) -> list[str]:
+    """One sentence for each table that `--max-cost` left unfinished."""
+    over = {
+        name: sum(rows for reason, rows in table.reasons.items() if "--max-cost" in reason)
+        for name, table in manifest.tables.items()
+    }
+    return [
+        f"{n} rows of {name!r} were not asked about, because --max-cost is reached" for name, n in over.items() if n
+    ]
 
 
 def _first_failed(manifest: Manifest, name: str) -> str:

@@ -128,6 +128,14 @@ def test_the_table_comes_back_from_the_ledger_alone(caption, manifest, server):
     assert caption(base_url="http://127.0.0.1:9/v1").checksum == before.checksum
 
 
+def test_a_lost_ledger_is_not_paid_for_again(caption, server, manifest):
+    before = caption()
+    shutil.rmtree((before.path / FILE).parent)
+    assert caption(base_url="http://127.0.0.1:9/v1").checksum == before.checksum
+    assert caption(Allowance(limit=1), model="n").checksum != before.checksum  # another model's answers are others
+    assert sum(server.billed.values()) == PHOTOS + 1
+
+
 def test_photographs_with_the_same_bytes_share_an_answer(caption, run, server, tmp_path):
     shared = tmp_path / "shared.sqlite"
     caption(ledger=str(shared))

@@ -6,6 +6,7 @@ wrote, mends what can be mended without guessing, and says in a few words what i
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,6 +125,21 @@ def parse_answer(content: str, styles: Sequence[str]) -> Answer:
         if visible[region]:
             attributes |= {field: _known(field, told.get(field)) for field in REGION_FIELDS[region]}
     return Answer(captions, tuple(styles), _short(values.get("short"), captions), attributes, visible)
+
+
+def written_answer(text: Text) -> str:
+    """The answer that a row was made from, in the form that `parse_answer` reads; the row comes out of it again.
+
+    Args:
+        text: of a row; it has styles.
+    """
+    attributes, visible = text.attributes or {}, text.visible or {}
+    regions = {
+        region: {"visible": visible.get(region, False)} | {field: attributes.get(field) for field in fields}
+        for region, fields in REGION_FIELDS.items()
+    }
+    captions = dict(zip(text.styles, text.captions, strict=True))
+    return json.dumps({"regions": regions, "captions": captions, "short": text.short}, ensure_ascii=False)
 
 
 def plain_answer(contents: Sequence[str], styles: Sequence[str]) -> Answer:

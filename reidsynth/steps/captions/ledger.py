@@ -204,6 +204,10 @@ class Ledger:
             ),
         )
 
+    def restore(self, question: Question, reply: Reply) -> None:
+        """Keep an answer that was paid for by a ledger that is gone."""
+        self.answered(self.ask(question, 0.0), reply, 0.0)
+
     def failed(self, attempt: int, problem: str) -> None:
         """Note that the service did no work on a question: it costs nothing."""
         self._db.execute("UPDATE attempts SET state = 'failed', problem = ?, cost = 0 WHERE id = ?", (problem, attempt))

@@ -141,6 +141,7 @@ class OpenAICompatible:
         form = self._form(allowance)
         with self._opened(manifest) as ledger, ledger.alone():
             outcomes = Outcomes(ledger, form, self._prompt())
+            outcomes.restore(manifest, self.output().name, self.parameters())
             waiting, _ = self._waiting(manifest, outcomes)
             open_batches = bool(ledger.open_batches(form.model, outcomes.prompt))
             if waiting or open_batches:

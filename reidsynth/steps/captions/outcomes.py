@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from reidsynth.jobs import stale_shards
+from reidsynth.rows import text_of
 from reidsynth.schema import Made, Sample
-from reidsynth.steps.captions.answers import parse_answer
-from reidsynth.steps.captions.ledger import Question, image_sha256
+from reidsynth.steps.captions.answers import parse_answer, written_answer
+from reidsynth.steps.captions.ledger import Question, Reply, image_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -84,6 +86,41 @@ class Outcomes:
         if sample.capture["modality"] == "ir":
             return Made(absent=INFRARED)
         return self.made(self.question(sample.encoded["rgb"]))
+
+    def restore(self, manifest: Manifest, table: str, parameters: Mapping[str, Any]) -> int:
+        """Take answers into the ledger that only a table holds: a ledger that was lost is not paid for again.
+
+        Args:
+            manifest: with the table, perhaps.
+            table: its name.
+            parameters: of the step; a table that was made with others holds other answers.
+
+        Returns:
+            The number of answers.
+        """
+        info = manifest.tables.get(table)
+        if info is None or info.step is None or info.step.parameters != parameters:
+            return 0
+        if info.step.weights.get("prompt") != self.prompt or stale_shards(manifest.info, info):
+            return 0
+        restored = 0
+        for split in manifest.splits:
+            photos, texts = manifest.table("rgb", split), manifest.table(table, split)
+            for start in range(0, len(texts), _ROWS):
+                for photo, row in zip(photos.rows(start, start + _ROWS), texts.rows(start, start + _ROWS), strict=True):
+                    restored += self._restored(photo, row)
+        return restored
+
+    def _restored(self, photo: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+        if not row["captions"] or not row["styles"]:
+            return False
+        question = self.question(photo["image"]["bytes"])
+        if self.ledger.answer(question) is not None:
+            return False
+        usage = row["usage"] or {}
+        tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+        self.ledger.restore(question, Reply(written_answer(text_of(row)), None, None, row["model"], *tokens))
+        return True
 
     def digest(self, manifest: Manifest) -> str:
         """Checksum over every row's outcome: what stands for the answers in the table's content key."""
