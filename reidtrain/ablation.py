@@ -21,6 +21,7 @@ from typing import Any
 from reidtrain.checkpoint import find_checkpoint, read_meta
 from reidtrain.config import RunConfig, load_config
 from reidtrain.errors import UserError
+from reidtrain.preset_files import row_names
 from reidtrain.results import Result, read_result
 from reidtrain.tables import aligned, markdown
 
@@ -32,7 +33,8 @@ class Plan:
     """What an ablation runs.
 
     Args:
-        presets: its rows, in the order of the table; the others are compared with the first.
+        presets: its rows (names or files, `PRESET:ROW` too), in the order of the table; all are compared with the
+            first.
         manifests: of every run; `{seed}` in a path stands for the seed, so that each may have data of its own.
         seeds: of weights, batches and augmentation.
         settings: overrides of every row, `a.b=value`.
@@ -78,6 +80,19 @@ class Plan:
     def data(self, seed: int) -> list[str]:
         """Manifests of a seed."""
         return [str(Path(path.replace("{seed}", str(seed))).absolute()) for path in self.manifests]
+
+
+def expand(presets: Sequence[str]) -> tuple[str, ...]:
+    """Write out `PRESET:all`: the preset itself, then every row of its ablation.
+
+    Raises:
+        UserError: when a preset does not exist.
+    """
+    named: list[str] = []
+    for preset in presets:
+        name, _, row = preset.partition(":")
+        named += [name, *row_names(name)] if row == "all" else [preset]
+    return tuple(dict.fromkeys(named))
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,15 @@ def resolve(preset: str) -> dict[str, Any]:
     return merge(values, rows[row])
 
 
+def row_names(preset: str) -> list[str]:
+    """Rows of a preset's ablation, as `PRESET:ROW`.
+
+    Raises:
+        UserError: when the preset does not exist, or is not YAML.
+    """
+    return [f"{preset}:{row}" for row in _rows(_resolve(preset, ()))]
+
+
 def _read_preset(name: str) -> dict[str, Any]:
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):

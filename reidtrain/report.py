@@ -7,13 +7,13 @@ set carries a warning.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from reidtrain.errors import UserError
-from reidtrain.overlap import overlaps
+from reidtrain.overlap import audited, overlaps
 from reidtrain.protocols import PROTOCOLS
 from reidtrain.published import METRICS, PublishedEntry, PublishedPaper, PublishedTable
 from reidtrain.results import ModeResult, Result, read_result
@@ -122,7 +122,14 @@ def results_of(run: str | Path) -> list[tuple[Path, Result]]:
     return [(file, read_result(file)) for file in files]
 
 
-def beside(name: str, result: Result, papers: Sequence[PublishedPaper], *, every_method: bool = False) -> RunReport:
+def beside(
+    name: str,
+    result: Result,
+    papers: Sequence[PublishedPaper],
+    *,
+    every_method: bool = False,
+    audit: Mapping[str, Any] | None = None,
+) -> RunReport:
     """Put a result beside the papers' rows of the same setting.
 
     Args:
@@ -130,6 +137,7 @@ def beside(name: str, result: Result, papers: Sequence[PublishedPaper], *, every
         result: of an evaluation.
         papers: from `reidtrain.published.read_published`.
         every_method: also the methods that the papers compare with and the rows of their ablations.
+        audit: what `reidsynth audit` found in the manifests, from `reidtrain.overlap.read_audit`.
 
     Returns:
         The report. Rows of the same data set come first in question; where no paper has any, those of the run's own
@@ -157,7 +165,7 @@ def beside(name: str, result: Result, papers: Sequence[PublishedPaper], *, every
         rows = [one for one in rows if not known or one[2].data in result.datasets]
         some = tuple(_beside(*one, "mean of seven", None, result) for one in (rows if every_method else _fullest(rows)))
         lines.append(Line("mean of seven", {"R1": 100 * mean}, some))
-    return RunReport(name, result.heading(), tuple(lines), tuple(_warnings(result)), result.metrics)
+    return RunReport(name, result.heading(), tuple(lines), tuple(_warnings(result, audit)), result.metrics)
 
 
 _Offered = tuple[PublishedPaper, PublishedTable, PublishedEntry]
@@ -272,8 +280,11 @@ def _same_rules(ours: str, theirs: str) -> bool:
     return ours.removeprefix("tri-") == theirs.removeprefix("tri-")
 
 
-def _warnings(result: Result) -> list[str]:
+def _warnings(result: Result, audit: Mapping[str, Any] | None) -> list[str]:
     found = [f"overlap: {sentence}" for sentence in overlaps(result.trained_on, result.datasets)]
+    if audit is not None:
+        shared = audited(audit, result.trained_on, result.datasets, result.split)
+        found += [f"overlap by content: {sentence}" for sentence in shared]
     if result.features == "model" and not result.trained_on:
         found.append("the training data are not on record (the run's manifests are gone), so overlap is unknown")
     if result.selected_on == result.split:

@@ -12,21 +12,30 @@ from reidtrain.cli.shell import AsJson, Device, Settings, Split, app, examples
 from reidtrain.errors import UserError
 
 
-@app.command(epilog=examples("reidtrain report runs/flexireid", "reidtrain report runs/* --all --out report.md"))
+@app.command(
+    epilog=examples(
+        "reidtrain report runs/flexireid", "reidtrain report runs/* --all --audit audit.json --out report.md"
+    )
+)
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or JSON files of results.")],
     published: Annotated[Path | None, typer.Option("--published", help="Folder of the papers' tables.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Also the papers' baselines and ablations.")] = False,
+    audit: Annotated[
+        Path | None, typer.Option("--audit", help="Report of `reidsynth audit --out`, for overlaps found by content.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Markdown file to write.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print runs beside the papers' tables, with every difference of data, weights and protocol, and overlaps."""
+    from reidtrain.overlap import read_audit
     from reidtrain.published import read_published
     from reidtrain.report import beside, results_of
 
     papers = read_published(published)
+    seen = read_audit(audit) if audit is not None else None
     found = [
-        beside(f"{run} ({file.stem})" if run != file else str(file), result, papers, every_method=every)
+        beside(f"{run} ({file.stem})" if run != file else str(file), result, papers, every_method=every, audit=seen)
         for run in runs
         for file, result in results_of(run)
     ]
@@ -43,13 +52,16 @@ def report(
 
 @app.command(
     epilog=examples(
-        "reidtrain ablate flexireid-demo my-rows/*.yaml --manifest data/demo --seeds 0,1,2 --out runs/ablation",
+        "reidtrain ablate flexireid-demo:all --manifest data/demo --seeds 0,1,2 --out runs/ablation",
+        "reidtrain ablate flexireid-demo flexireid-demo:soft mine.yaml --manifest data/demo --out runs/ablation",
         "reidtrain ablate flexireid-demo --manifest 'data/demo-{seed}' --seeds 101,102,103 --out runs/worlds --frozen",
         "reidtrain ablate my-regdb.yaml --manifest 'data/regdb-{seed}' --seeds 1,2,3,4,5,6,7,8,9,10 --out runs/regdb",
     )
 )
 def ablate(  # noqa: PLR0913 - a command has one argument for each of its options
-    presets: Annotated[list[str], typer.Argument(metavar="PRESET...", help="Rows: names of presets, or YAML files.")],
+    presets: Annotated[
+        list[str], typer.Argument(metavar="PRESET...", help="PRESET, PRESET:ROW, PRESET:all or a file.")
+    ],
     manifest: Annotated[
         list[str], typer.Option("--manifest", help="Folder of a manifest; {seed} stands for the seed; may be repeated.")
     ],
@@ -64,13 +76,13 @@ def ablate(  # noqa: PLR0913 - a command has one argument for each of its option
     as_json: AsJson = False,
 ) -> None:
     """Train and evaluate presets with several seeds; print mean and spread. Run it again to go on."""
-    from reidtrain.ablation import Plan
+    from reidtrain.ablation import Plan, expand
     from reidtrain.ablation import ablate as run_all
 
     if not all(part.strip().lstrip("-").isdigit() for part in seeds.split(",")):
         raise UserError(f"seeds {seeds!r} can't be read: write whole numbers joined by commas, for example 0,1,2")
     plan = Plan(
-        presets=tuple(presets),
+        presets=expand(presets),
         manifests=tuple(manifest),
         seeds=tuple(int(part) for part in seeds.split(",")),
         settings=tuple(settings or ()),

@@ -7,11 +7,11 @@ import statistics
 import pytest
 
 from reidtrain import train as train_module
-from reidtrain.ablation import FROZEN, Ablation, Plan, ablate
+from reidtrain.ablation import FROZEN, Ablation, Plan, ablate, expand
 from reidtrain.errors import UserError
 from reidtrain.results import read_result
 
-ROWS = ("adaptive", "soft")
+ROWS = ("soft",)
 SMALL = (
     "model.options.local_tokens=2",
     "model.options.experts=2",
@@ -43,7 +43,7 @@ def done(plan, tmp_path_factory):
 
 def test_every_row_and_seed_is_a_run_with_its_result(done):
     out, found = done
-    assert list(found.results) == [FROZEN, "adaptive", "soft"]
+    assert list(found.results) == [FROZEN, "soft"]
     for row in ROWS:
         for seed in (3, 4):
             kept = read_result(out / row / f"seed-{seed}" / "results" / "test.json")
@@ -61,7 +61,7 @@ def test_the_same_command_again_does_only_what_is_missing(done, plan, monkeypatc
     monkeypatch.setattr(train_module.RunLog, "count", lambda self, *a, **k: steps.append(1))
     again = ablate(plan, out, device="cpu", note=said.append)
     assert steps == [], "nothing is trained twice"
-    assert len(said) == 4
+    assert len(said) == 2
     assert again.as_dict() == found.as_dict()
 
 
@@ -87,7 +87,7 @@ def test_the_table_compares_rows_seed_by_seed(done):
 
 
 def test_mistakes_of_all_rows_are_told_before_anything_runs(plan, tmp_path):
-    wrong = dataclasses.replace(plan, settings=("optim.lr=-1",))
+    wrong = dataclasses.replace(plan, presets=(*plan.presets, "flexireid-demo"), settings=("optim.lr=-1",))
     with pytest.raises(UserError) as error:
         ablate(wrong, tmp_path / "out", note=lambda _: None)
     assert str(error.value).count("optim.lr") == 2
@@ -96,6 +96,16 @@ def test_mistakes_of_all_rows_are_told_before_anything_runs(plan, tmp_path):
         ablate(dataclasses.replace(plan, presets=plan.presets[:1] * 2), tmp_path / "out", note=lambda _: None)
     with pytest.raises(UserError, match="each seed once"):
         ablate(dataclasses.replace(plan, seeds=()), tmp_path / "out", note=lambda _: None)
+
+
+def test_all_stands_for_a_preset_and_its_rows(plan):
+    found = expand(["flexireid-demo:all", "flexireid-demo:soft"])
+    assert found[0] == "flexireid-demo"
+    assert "flexireid-demo:soft" in found
+    assert len(set(found)) == len(found) > 5
+    assert expand(["a.yaml", "b"]) == ("a.yaml", "b")
+    names = {row for row, _ in dataclasses.replace(plan, presets=found, settings=()).configs()}
+    assert names == set(found)
 
 
 def test_each_seed_may_have_data_of_its_own():

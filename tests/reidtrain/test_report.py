@@ -1,11 +1,12 @@
 """The papers' tables, and runs beside them."""
 
 import dataclasses
+import json
 
 import pytest
 
 from reidtrain.errors import UserError
-from reidtrain.overlap import overlaps
+from reidtrain.overlap import overlaps, read_audit
 from reidtrain.protocols import PROTOCOLS
 from reidtrain.published import read_published
 from reidtrain.report import beside, results_of
@@ -145,6 +146,33 @@ def test_overlap_follows_the_containment_of_data_sets(papers):
     warned = beside("run", result(trained_on=("market1501",), selected_on=None), papers)
     assert warned.warnings[0].startswith("overlap: market1501 (trained on) and cuhk-pedes (evaluated)")
     assert "overlap is unknown" in beside("run", result(trained_on=()), papers).text()
+
+
+def test_an_audit_tells_of_images_that_training_and_evaluation_share(papers, tmp_path):
+    def part(name, datasets, *, trained_on=False):
+        return {"name": name, "datasets": datasets, "trained_on": trained_on}
+
+    def overlap(first, second, *, leak=True):
+        return {"first": first, "second": second, "leak": leak, "people": 2, "equal": [5, 5], "near": [1, 1]}
+
+    audit = {
+        "parts": [
+            part("tri:train", {"cuhk-pedes": 9}, trained_on=True),
+            part("tri:test", {"cuhk-pedes": 3}),
+            part("market:test", {"market1501": 3}),
+        ],
+        "overlaps": [overlap("tri:train", "tri:test"), overlap("tri:train", "market:test")],
+    }
+    file = tmp_path / "audit.json"
+    file.write_text(json.dumps(audit))
+    warnings = beside("run", result(), papers, audit=read_audit(file)).warnings
+    assert warnings[0] == "overlap by content: tri:train and tri:test share 2 people, 5 equal and 1 near images"
+    assert not any("market" in warning for warning in warnings)
+    audit["overlaps"][0]["leak"] = False
+    assert not any("by content" in one for one in beside("run", result(), papers, audit=audit).warnings)
+    file.write_text("[]")
+    with pytest.raises(UserError, match="is no report of an audit"):
+        read_audit(file)
 
 
 def test_results_are_found_in_run_folders(tmp_path):
