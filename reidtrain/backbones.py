@@ -4,12 +4,16 @@
 - `demo`: the small encoder shipped in `assets/demo-backbone` (its README.md tells how it was trained);
 - a folder with `config.json` and `model.safetensors`, as `save_backbone` and `reidtrain pretrain-backbone` write it;
 - `NAME:WEIGHTS`: an open_clip architecture with a local `.safetensors`, `.bin` or `.pt` state dict;
-- `NAME:TAG`: an open_clip architecture with one of its published weight tags, fetched by open_clip.
+- `NAME:TAG`: an open_clip architecture with one of its published weight tags, fetched by open_clip;
+- `FILE`: an OpenAI archive or state dict (`ViT-B-16.pt`);
+- a folder with a CLIP of transformers, or `transformers:HUB_NAME`;
+- `timm:NAME` or `timm:NAME:FILE`, `meta-transformer:FILE`: an image transformer alone, as AIO's trunk;
+- `data2vec:VISION+TEXT`: folders or hub names of data2vec's encoders, as DMF's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +32,14 @@ from reidtrain.backbone_files import (
     load_weights,
     read_description,
     read_weights,
+)
+from reidtrain.backbone_formats import (
+    is_archive,
+    is_openai,
+    is_transformers_clip,
+    openai_config,
+    read_archive,
+    read_transformers,
 )
 from reidtrain.errors import UserError
 from reidtrain.tokenizer import Tokenizer
@@ -235,6 +247,16 @@ def _require_plain(clip: nn.Module) -> None:
         )
 
 
+def require_clip(backbone: DualEncoder, model: str) -> None:
+    """Refuse backbones without CLIP's two towers.
+
+    Raises:
+        UserError: for an image transformer alone or a pair of encoders.
+    """
+    if not isinstance(getattr(backbone, "clip", None), nn.Module):
+        raise UserError(f"{model} needs both towers of a CLIP: use a backbone such as ViT-B-16:openai")
+
+
 def _from_folder(folder: Path) -> tuple[nn.Module, Tokenizer, Description]:
     description = read_description(folder)
     clip, tokenizer = build_clip(description)
@@ -252,8 +274,10 @@ def _from_open_clip(name: str, weights: str) -> nn.Module:
         )
     tags = open_clip.list_pretrained_tags_by_model(name)
     if weights in tags:
+        # OpenAI's models and some others were trained with QuickGELU, and open_clip only warns of the difference.
+        quick = bool(open_clip.get_pretrained_cfg(name, weights).get("quick_gelu", False))
         try:
-            return cast(nn.Module, open_clip.create_model(name, pretrained=weights))
+            return cast(nn.Module, open_clip.create_model(name, pretrained=weights, force_quick_gelu=quick))
         except Exception as error:
             raise UserError(
                 f"the weights {weights!r} of {name} could not be fetched ({type(error).__name__}): download the "
@@ -264,17 +288,60 @@ def _from_open_clip(name: str, weights: str) -> nn.Module:
             f"backbone {name!r} has no weights named {weights!r}: write {name}:TAG with one of "
             f"{', '.join(tags) or 'no published tags'}, or {name}:/path/to/open_clip_model.safetensors"
         )
-    clip: nn.Module = open_clip.create_model(name, pretrained=None)
+    state = _read(Path(weights).expanduser())
+    clip: nn.Module = open_clip.create_model(name, pretrained=None, force_quick_gelu=is_openai(state))
     _require_plain(clip)
-    load_weights(clip, read_weights(Path(weights).expanduser()), weights)
+    load_weights(clip, state, weights)
     return clip
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    return read_archive(path) if path.is_file() and is_archive(path) else read_weights(path)
+
+
+def _built(config: Mapping[str, Any], state: Mapping[str, torch.Tensor], origin: object) -> nn.Module:
+    from open_clip.model import CLIP
+
+    clip: nn.Module = CLIP(**config)
+    load_weights(clip, state, origin)
+    return clip
+
+
+def _foreign(name: str) -> nn.Module | None:
+    """A CLIP in another project's format, None where the name is not of that kind."""
+    path = Path(name).expanduser()
+    if name.startswith("transformers:") or (path.is_dir() and is_transformers_clip(path)):
+        config, state = read_transformers(name.removeprefix("transformers:"))
+        return _built(config, state, name)
+    if path.is_file():
+        state = _read(path)
+        return _built(openai_config(state, path), state, path)
+    return None
+
+
+def _no_clip(name: str, *, frozen: bool, image_size: tuple[int, int] | None) -> DualEncoder | None:
+    """A backbone that is no CLIP, None where the name is not of that kind."""
+    from reidtrain.other_backbones import data2vec_pair, meta_transformer, timm_backbone
+
+    kind, _, rest = name.partition(":")
+    if kind == "timm":
+        model, _, weights = rest.partition(":")
+        return timm_backbone(model, weights or None, frozen=frozen, image_size=image_size)
+    if kind == "meta-transformer":
+        return meta_transformer(rest, frozen=frozen, image_size=image_size)
+    if kind == "data2vec":
+        vision, plus, text = rest.partition("+")
+        if not plus:
+            raise UserError(f"backbone {name!r} must be written data2vec:VISION+TEXT, each a folder or a hub name")
+        return data2vec_pair(vision, text, frozen=frozen, image_size=image_size)
+    return None
 
 
 def build_backbone(name_or_path: str, *, frozen: bool = True, image_size: tuple[int, int] | None = None) -> DualEncoder:
     """Build an image-text encoder with its weights; never with random ones.
 
     Args:
-        name_or_path: `demo`, a backbone folder, `ARCHITECTURE:TAG` or `ARCHITECTURE:FILE`; see the module docstring.
+        name_or_path: see the module docstring.
         frozen: see `DualEncoder`.
         image_size: (height, width) of input images, None for the model's own; the position embedding is resized.
 
@@ -284,13 +351,18 @@ def build_backbone(name_or_path: str, *, frozen: bool = True, image_size: tuple[
     Raises:
         UserError: if it is unknown, or its files are missing or do not fit; the message names the file to provide.
     """
+    other = _no_clip(name_or_path, frozen=frozen, image_size=image_size)
+    if other is not None:
+        return other
     folder = ASSETS / "demo-backbone" if name_or_path == "demo" else Path(name_or_path).expanduser()
-    if folder.is_dir():
+    clip = _foreign(name_or_path)
+    if clip is None and folder.is_dir():
         clip, tokenizer, description = _from_folder(folder)
         mean, std = description.mean, description.std
         return DualEncoder(clip, tokenizer, mean=mean, std=std, frozen=frozen, image_size=image_size)
-    architecture, _, weights = name_or_path.partition(":")
-    clip = _from_open_clip(architecture, weights)
+    if clip is None:
+        architecture, _, weights = name_or_path.partition(":")
+        clip = _from_open_clip(architecture, weights)
     visual = cast(Any, clip).visual
     mean, std = getattr(visual, "image_mean", None) or CLIP_MEAN, getattr(visual, "image_std", None) or CLIP_STD
     tokenizer = Tokenizer(int(cast(Any, clip).context_length))

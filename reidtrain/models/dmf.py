@@ -8,7 +8,8 @@ set, and feeds identity labels to a loss of +-1:
   position embedding of their own, one shared transformer. A batch mixes both; `modality_mix` is the share of places
   that give their photograph, the others give their words.
 - The frozen encoders are the backbone's towers (data2vec-vision and data2vec-text in the paper's preset).
-- Text samples are the attribute words of a caption; words that are no attribute are left out (`key_words`).
+- Text samples are the attribute words of a caption; words that are no attribute are left out (`key_words`). A backbone
+  whose tokens don't tell words apart (data2vec) reads captions whole: give it captions that are key words.
 - Losses: classification on the feature behind a BatchNorm neck, triplet on the feature before it. The triplet's
   distance is euclidean, not squared as the paper prints it (an option of the objective).
 - Fine-tuning reads photographs alone (a stage with `modality_mix: 1`); projection and transformer go on, classifier and
@@ -195,7 +196,8 @@ class DMF(nn.Module):
 
     def _text_features(self, ids: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            plain, tokens, lengths = self.backbone.text_tokens(self._key_words(ids) if self.options.key_words else ids)
+            pick = self.options.key_words and bool(self.finder.patterns)
+            plain, tokens, lengths = self.backbone.text_tokens(self._key_words(ids) if pick else ids)
         sequence = self.text(tokens)
         mask = torch.arange(sequence.shape[1], device=ids.device)[None] <= lengths[:, None]
         return self._finished(self.transformer(sequence, mask), plain)

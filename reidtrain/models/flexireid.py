@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from reidtrain.backbones import Adapter, DualEncoder
+from reidtrain.backbones import Adapter, DualEncoder, require_clip
 from reidtrain.batch import SEVEN_MODES, Batch
 from reidtrain.errors import UserError
 from reidtrain.models.experts import ROUTING_UNITS, ROUTINGS, ExpertLayer, ExpertOptions, Routing, adaptive_gates
@@ -134,6 +134,7 @@ class FlexiReID(nn.Module):
 
     def __init__(self, backbone: DualEncoder, options: FlexiReIDOptions) -> None:
         super().__init__()
+        require_clip(backbone, "flexireid")
         if options.local_tokens > backbone.grid[0]:
             raise UserError(
                 f"flexireid: local_tokens is {options.local_tokens}, but images of {backbone.image_size} have only "

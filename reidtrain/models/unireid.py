@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from reidtrain.backbones import DualEncoder
+from reidtrain.backbones import DualEncoder, require_clip
 from reidtrain.batch import Batch
 from reidtrain.errors import UserError
 
@@ -55,6 +55,7 @@ class UNIReID(nn.Module):
         super().__init__()
         if scale <= 0:
             raise UserError(f"unireid: scale is {scale}, it must be greater than 0")
+        require_clip(backbone, "unireid")
         self.backbone = backbone
         self.frozen_statistics = frozen_statistics
         self.scale = nn.Parameter(torch.tensor(float(scale)))
