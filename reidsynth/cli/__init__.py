@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reidsynth.cli import auditing, building, captioning, checking, publishing, selecting, verifying
+from reidsynth.cli import auditing, building, captioning, checking, planning, publishing, selecting, verifying
 from reidsynth.cli.shell import app
 
-__all__ = ["app", "auditing", "building", "captioning", "checking", "publishing", "selecting", "verifying"]
+__all__ = ["app", "auditing", "building", "captioning", "checking", "planning", "publishing", "selecting", "verifying"]

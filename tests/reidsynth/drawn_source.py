@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 import numpy as np
@@ -122,3 +123,17 @@ class Same(Inverse):
     def process(self, samples: list[Sample]) -> list[Made]:
         pids = [sample.capture["pid"] for sample in samples]
         return [Made(text=Text((f"A person, number {0 if pid < self.below else pid}.",))) for pid in pids]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Slow(Inverse):
+    """Sleeps for 20 ms a row."""
+
+    method: ClassVar[str] = "slow"
+
+    def output(self) -> TableSpec:
+        return TableSpec("ir-slow", "ir", "synthetic", "pseudo")
+
+    def process(self, samples: list[Sample]) -> list[Made]:
+        time.sleep(0.02 * len(samples))
+        return super().process(samples)
