@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,9 @@ from reidsynth.sources import build_source, terms_of
 from reidsynth.steps import GatheringStep, build_step
 
 if TYPE_CHECKING:
-    from reidsynth.recipe import Recipe, StepEntry
+    from reidsynth.recipe import Recipe, SourceEntry, StepEntry
     from reidsynth.schema import Record
+    from reidsynth.spending import Estimate
 
 _BYTES_PER_TOKEN = 4
 
@@ -122,21 +123,133 @@ def plan(recipe: Recipe, *, workers: int, probe: int = 64, seconds: float = 60.0
     """
     if probe < 1:
         raise UserError(f"--probe {probe} is no number of rows: give 1 or more")
-    source = build_source(recipe.source.name, recipe.source.parameters)
-    began = time.perf_counter()
-    listed = {split: _sequence(source.records(split)) for split in source.splits()}
-    listing = time.perf_counter() - began
-    splits = {split: len(records) for split, records in listed.items()}
-    if not sum(splits.values()):
-        raise UserError(f"the source {recipe.source.name!r} holds no captures: check its root folder and its splits")
-    with tempfile.TemporaryDirectory(prefix="reidsynth-plan-") as folder:
-        made = Plan(recipe.name, splits, workers)
-        tried = Probe(source, Path(folder), terms_of(source))
-        made.steps.append(_reading(recipe, made, tried, _spread(listed, probe), listing))
-        for entry in recipe.steps:
-            made.steps.append(_step(entry, made, tried, seconds))
-        each = sum(size.row for size in tried.sizes.values())
-    return Plan(made.recipe, splits, workers, made.steps, round(min(PREVIEW_ROWS, made.rows) * each))
+    made = Plan(recipe.name, {}, workers)
+    parts = [(part.source, part.steps, part.splits) for part in recipe.parts]
+    if recipe.source is not None:
+        parts.append((recipe.source, recipe.steps, ()))
+    each = 0.0
+    for source, steps, splits in parts:
+        with tempfile.TemporaryDirectory(prefix="reidsynth-plan-") as folder:
+            origin = _Origin(source, Path(folder), made, label=f"{source.name}: " if recipe.parts else "")
+            made.steps.append(origin.read(probe))
+            made.steps.extend(origin.step(entry, seconds) for entry in steps)
+            if recipe.parts:
+                origin.take(splits)
+                made.steps.extend(origin.step(entry, seconds, optional=True) for entry in recipe.steps)
+            for split, captures in origin.splits.items():
+                made.splits[split] = made.splits.get(split, 0) + captures
+            each += origin.rows * sum(size.row for size in origin.tried.sizes.values())
+    return replace(made, preview=round(min(PREVIEW_ROWS, made.rows) * each / max(1, made.rows)))
+
+
+class _Origin:
+    """One source on its way through a recipe.
+
+    Args:
+        entry: of the recipe.
+        folder: empty; gets the probe's shards.
+        made: the plan, for its workers.
+        label: before the names of steps.
+    """
+
+    def __init__(self, entry: SourceEntry, folder: Path, made: Plan, label: str) -> None:
+        self.source = build_source(entry.name, entry.parameters)
+        self.name, self.workers, self.label = entry.name, made.workers, label
+        self.tried = Probe(self.source, folder, terms_of(self.source))
+        self.splits: dict[str, int] = {}
+
+    @property
+    def rows(self) -> int:
+        """Captures."""
+        return sum(self.splits.values())
+
+    def read(self, probe: int) -> StepPlan:
+        """List everything, read the probe."""
+        began = time.perf_counter()
+        listed = {split: _sequence(self.source.records(split)) for split in self.source.splits()}
+        listing = time.perf_counter() - began
+        self.splits = {split: len(records) for split, records in listed.items()}
+        if not self.rows:
+            raise UserError(f"the source {self.name!r} holds no captures: check its root folder and its splits")
+        chosen = _spread(listed, probe)
+        each = self.tried.read(chosen) / len(chosen)
+        return StepPlan(
+            name=f"{self.label}ingest" if self.label else f"ingest {self.name}",
+            tables=tuple(self.tried.sizes),
+            rows=self.rows,
+            probed=len(chosen),
+            start=listing,
+            seconds_per_row=each,
+            seconds=listing + self.rows * each / self.workers,
+            bytes=sum(self._on_disk(size) for size in self.tried.sizes.values()),
+        )
+
+    def take(self, splits: Sequence[str]) -> None:
+        """Go on with some splits only; () for all."""
+        self.splits = {split: rows for split, rows in self.splits.items() if not splits or split in splits}
+
+    def step(self, entry: StepEntry, seconds: float, *, optional: bool = False) -> StepPlan:
+        """Run a step on the probe.
+
+        Args:
+            entry: of the recipe.
+            seconds: after which the probe is cut short.
+            optional: whether the source may lack what the step reads, and gets empty rows.
+        """
+        step = build_step(entry.step, entry.method, entry.parameters)
+        name, table = f"{self.label}{entry.step} {entry.method}", step.output().name
+        if optional and not self.tried.feeds(step):
+            self.tried.leave_out(step)
+            return StepPlan(name, (table,), self.rows, 0, seconds=0.0, note="these rows lack what it reads")
+        if isinstance(step, GatheringStep):
+            return self._asking(name, step)
+        trial = self.tried.run(step, seconds)
+        cut = trial.rows < self.tried.rows
+        return StepPlan(
+            name=name,
+            tables=(table,),
+            rows=self.rows,
+            probed=trial.rows,
+            start=trial.start,
+            seconds_per_row=trial.seconds_per_row,
+            seconds=trial.start + self.rows * trial.seconds_per_row / self.workers,
+            bytes=self._on_disk(self.tried.sizes[table]),
+            note=""
+            if trial.rows == self.tried.rows
+            else f"probe cut short after {trial.rows} of {self.tried.rows} rows",
+        )
+
+    def _asking(self, name: str, step: Any) -> StepPlan:  # noqa: ANN401 - a step that gathers
+        """A step that asks a service: what it would ask about the probe, scaled."""
+        estimate: Estimate = step.estimate(self.tried.manifest())
+        self.tried.leave_out(step)
+        scale = self.rows / self.tried.rows
+        answered = round((estimate.completion_tokens or 0) * scale)
+        notes = [f"tokens rest on {estimate.basis}"] if estimate.basis else []
+        notes.append("its time is the service's")
+        if not self.tried.terms.egress:
+            notes.append("the data set's terms allow a service on this machine only")
+        if estimate.cost is None and estimate.questions:
+            notes.append("no prices are given: set input_price and output_price, each for a million tokens")
+        return StepPlan(
+            name=name,
+            tables=(step.output().name,),
+            rows=round(estimate.rows * scale),
+            probed=self.tried.rows,
+            bytes=answered * _BYTES_PER_TOKEN,
+            questions=round(estimate.questions * scale),
+            sent=round(estimate.image_bytes * scale),
+            prompt_tokens=round((estimate.prompt_tokens or 0) * scale),
+            completion_tokens=answered,
+            cost=None if estimate.cost is None else estimate.cost * scale,
+            note="; ".join(notes),
+        )
+
+    def _on_disk(self, size: Size) -> int:
+        """Bytes of a table: its rows, and what every row group and every shard adds."""
+        shards = sum(-(-captures // ROWS_PER_SHARD) for captures in self.splits.values())
+        groups = sum(-(-captures // ROWS_PER_GROUP) for captures in self.splits.values())
+        return round(self.rows * size.row + groups * size.group + shards * size.shard)
 
 
 def _sequence(records: Any) -> Sequence[Record]:  # noqa: ANN401 - any iterable of records
@@ -155,72 +268,3 @@ def _spread(listed: dict[str, Sequence[Record]], probe: int) -> list[tuple[str, 
         row = place - int(ends[number]) + len(records)
         found.append((split, records[row : row + 1][0]))
     return found
-
-
-def _reading(recipe: Recipe, made: Plan, tried: Probe, chosen: list[tuple[str, Record]], listing: float) -> StepPlan:
-    spent = tried.read(chosen)
-    tables = tuple(tried.sizes)
-    return StepPlan(
-        name=f"ingest {recipe.source.name}",
-        tables=tables,
-        rows=made.rows,
-        probed=len(chosen),
-        start=listing,
-        seconds_per_row=spent / len(chosen),
-        seconds=listing + made.rows * spent / len(chosen) / made.workers,
-        bytes=sum(_on_disk(tried.sizes[table], made) for table in tables),
-    )
-
-
-def _step(entry: StepEntry, made: Plan, tried: Probe, seconds: float) -> StepPlan:
-    step = build_step(entry.step, entry.method, entry.parameters)
-    name = f"{entry.step} {entry.method}"
-    table = step.output().name
-    if isinstance(step, GatheringStep):
-        return _asking(name, step, made, tried)
-    trial = tried.run(step, seconds)
-    return StepPlan(
-        name=name,
-        tables=(table,),
-        rows=made.rows,
-        probed=trial.rows,
-        start=trial.start,
-        seconds_per_row=trial.seconds_per_row,
-        seconds=trial.start + made.rows * trial.seconds_per_row / made.workers,
-        bytes=_on_disk(tried.sizes[table], made),
-        note="" if trial.rows == tried.rows else f"probe cut short after {trial.rows} of {tried.rows} rows",
-    )
-
-
-def _asking(name: str, step: Any, made: Plan, tried: Probe) -> StepPlan:  # noqa: ANN401 - a step that gathers
-    """A step that asks a service: what it would ask about the probe, scaled."""
-    estimate = step.estimate(tried.manifest())
-    tried.leave_out(step)
-    scale = made.rows / tried.rows
-    answered = round((estimate.completion_tokens or 0) * scale)
-    notes = [f"tokens rest on {estimate.basis}"] if estimate.basis else []
-    notes += ["time is the service's"]
-    if not tried.terms.egress:
-        notes.append("the data set's terms allow a service on this machine only")
-    if estimate.cost is None and estimate.questions:
-        notes.append("no prices are given: set input_price and output_price, each for a million tokens")
-    return StepPlan(
-        name=name,
-        tables=(step.output().name,),
-        rows=round(estimate.rows * scale),
-        probed=tried.rows,
-        bytes=answered * _BYTES_PER_TOKEN,
-        questions=round(estimate.questions * scale),
-        sent=round(estimate.image_bytes * scale),
-        prompt_tokens=round((estimate.prompt_tokens or 0) * scale),
-        completion_tokens=answered,
-        cost=None if estimate.cost is None else estimate.cost * scale,
-        note="; ".join(notes),
-    )
-
-
-def _on_disk(size: Size, made: Plan) -> int:
-    """Bytes of a table: its rows, and what every row group and every shard adds."""
-    shards = sum(-(-captures // ROWS_PER_SHARD) for captures in made.splits.values())
-    groups = sum(-(-captures // ROWS_PER_GROUP) for captures in made.splits.values())
-    return round(made.rows * size.row + groups * size.group + shards * size.shard)

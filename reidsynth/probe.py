@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reidsynth import rows
+from reidsynth.errors import UserError
 from reidsynth.manifest import Manifest, ManifestInfo, ShardInfo, SourceInfo, SplitInfo, TableInfo
 from reidsynth.schema import TableSpec
 from reidsynth.tables import CAPTURES, described, shard_writer, table_schema
@@ -105,6 +106,13 @@ class Probe:
         self._rows[spec.name] = batch.to_pylist()
         return Trial(count, max(0.0, first - again), spent / count)
 
+    def feeds(self, step: Step) -> bool:
+        """Whether the tables that a step reads are there."""
+        try:
+            return bool(step.inputs(tuple(self._specs)))
+        except UserError:
+            return False
+
     def leave_out(self, step: Step) -> None:
         """Give a step's table empty rows, so that later steps find it."""
         spec = step.output()
@@ -151,15 +159,14 @@ class Probe:
         path = self.folder / table / f"{_SPLIT}.parquet"
         with shard_writer(path, schema, key="0" * 64) as write:
             write(batch)
-        if table not in self._specs or len(batch) > 1:
-            empty = self.folder / table / "empty.parquet"
-            if not empty.exists():
-                with shard_writer(empty, schema, key="0" * 64):
-                    pass
+        empty = path.with_name("empty.parquet")
+        if not empty.exists():
+            with shard_writer(empty, schema, key="0" * 64):
+                pass
         metadata = pq.read_metadata(path)
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         stored = sum(g.column(c).total_compressed_size for g in groups for c in range(g.num_columns))
-        fixed = (self.folder / table / "empty.parquet").stat().st_size
+        fixed = empty.stat().st_size
         around = max(0, path.stat().st_size - stored - fixed) // max(1, len(groups))
         self.sizes[table] = Size(stored / len(batch), around, fixed)
 

@@ -137,7 +137,7 @@ build_ir = _step_command(
 )
 
 
-def _roots(given: list[str]) -> Path | dict[str, Path] | None:
+def roots_of(given: list[str]) -> Path | dict[str, Path] | None:
     """One folder, or source -> folder."""
     from reidsynth.sources import SOURCES
 
@@ -177,7 +177,7 @@ def build(  # noqa: PLR0913 - one argument for each option
     from reidsynth.recipe import load_recipe, unmet
     from reidsynth.spending import Allowance
 
-    loaded = load_recipe(recipe, root=_roots(root or []), overrides=settings or [])
+    loaded = load_recipe(recipe, root=roots_of(root or []), overrides=settings or [])
     with running(workers, Allowance(egress=allow_egress, max_cost=max_cost)) as run:
         manifest = run_build(loaded, out, run=run)
     finish(manifest, max_failed=max_failed, as_json=as_json, unmet=[] if settings else unmet(loaded, manifest))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reidsynth.cli.building import roots_of
 from reidsynth.cli.layout import aligned, bytes_of, time_of
 from reidsynth.cli.shell import AsJson, Settings, Workers, app
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 def plan(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe.")],
     root: Annotated[
-        Path | None, typer.Option("--root", help="The data set's folder, where the recipe reads one.")
+        list[str] | None,
+        typer.Option("--root", metavar="[SOURCE=]FOLDER", help="The data set's folder; one for each of several."),
     ] = None,
     settings: Settings = None,
     workers: Workers = None,
@@ -40,7 +42,7 @@ def plan(
     from reidsynth.plan import plan as run_plan
     from reidsynth.recipe import load_recipe
 
-    loaded = load_recipe(recipe, root=root, overrides=settings or [])
+    loaded = load_recipe(recipe, root=roots_of(root or []), overrides=settings or [])
     made = run_plan(loaded, workers=LocalEngine(workers).workers, probe=probe, seconds=seconds)
     if as_json:
         total = {"rows": made.rows, "seconds": made.seconds, "bytes": made.bytes, "cost": made.cost}

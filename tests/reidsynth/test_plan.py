@@ -87,6 +87,22 @@ def test_captions_without_prices_have_no_cost_and_later_steps_go_on(recipe):
     assert made.steps[3].bytes > 0
 
 
+def test_parts_are_planned_one_by_one(noise, tmp_path):
+    inverse = {"step": "build-ir", "method": "inverse"}
+    demo = {"name": "demo", "train": 1, "val": 0, "test": 0, "observations": 2}
+    parts = [{"source": {"name": "noise", "rows": 10}, "splits": ["train"]}, {"source": demo}]
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"recipe": 1, "name": "both", "parts": parts, "steps": [inverse]}))
+    made = plan(load_recipe(path), workers=1, probe=4)
+    assert made.splits == {"train": 12}
+    assert [(step.name, step.rows) for step in made.steps] == [
+        ("noise: ingest", 20),
+        ("noise: build-ir inverse", 10),
+        ("demo: ingest", 2),
+        ("demo: build-ir inverse", 2),
+    ]
+
+
 def test_mistakes(recipe):
     with pytest.raises(UserError, match="--probe 0"):
         plan(recipe(), workers=1, probe=0)
