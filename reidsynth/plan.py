@@ -214,9 +214,7 @@ class _Origin:
             seconds_per_row=trial.seconds_per_row,
             seconds=trial.start + self.rows * trial.seconds_per_row / self.workers,
             bytes=self._on_disk(self.tried.sizes[table]),
-            note=""
-            if trial.rows == self.tried.rows
-            else f"probe cut short after {trial.rows} of {self.tried.rows} rows",
+            note=f"probe cut short after {trial.rows} of {self.tried.rows} rows" if cut else "",
         )
 
     def _asking(self, name: str, step: Any) -> StepPlan:  # noqa: ANN401 - a step that gathers
