@@ -25,7 +25,7 @@ from reidsynth.errors import UserError
 from reidsynth.schema import Made, Sample, TableSpec
 from reidsynth.steps import mask_table, require
 from reidsynth.steps.matte import Ground, matte
-from reidsynth.steps.networks import Device, Precision, loaded, padded, torch_device, torch_dtype
+from reidsynth.steps.networks import Device, Precision, Threads, cpu_threads, loaded, padded, torch_device, torch_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -53,6 +53,7 @@ class Diffusion(ABC):
         ground: what takes the background's place.
         seed: of the noise.
         precision: `auto` is float32 on a CPU and float16 on CUDA.
+        threads: of one worker on a CPU; part of the parameters, since another number may change the last bits.
         device: `auto` takes CUDA where there is one.
     """
 
@@ -67,6 +68,7 @@ class Diffusion(ABC):
     ground: Ground = "white"
     seed: int = 0
     precision: Precision = "auto"
+    threads: Threads = 1
     device: Device = "auto"
 
     name: ClassVar[str]
@@ -147,7 +149,8 @@ class Diffusion(ABC):
             alike = [number for number, photo in enumerate(ready) if photo.shape == shape]
             for first in range(0, len(alike), most):
                 part = alike[first : first + most]
-                drawn = self._drawn(pipeline, [samples[n] for n in part], [ready[n] for n in part])
+                with cpu_threads(self.threads):
+                    drawn = self._drawn(pipeline, [samples[n] for n in part], [ready[n] for n in part])
                 for number, image in zip(part, drawn, strict=True):
                     made[number] = self._made(samples[number], image)
         return [made[number] for number in range(len(samples))]

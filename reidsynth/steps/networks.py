@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from reidsynth.errors import UserError
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+Threads = Annotated[int, Field(ge=1, le=1024)]
 
 _CPU_PIXELS = 256 * 128  # larger batches leave the caches, and each image then costs up to a fifth more
 _CUDA_PIXELS = 64 * 384 * 128
@@ -77,11 +80,31 @@ def torch_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
 
 
 @contextmanager
-def inference(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """No gradients, and mixed precision unless the type is float32."""
+def cpu_threads(count: int) -> Iterator[None]:
+    """Give torch a number of threads that the step states: some kernels sum in another order on more of them.
+
+    What comes out must not depend on how many workers share the cores.
+    """
     import torch
 
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def inference(device: torch.device, dtype: torch.dtype, threads: int) -> Iterator[None]:
+    """No gradients, mixed precision unless the type is float32, and so many threads on a CPU."""
+    import torch
+
+    with (
+        cpu_threads(threads),
+        torch.inference_mode(),
+        torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
+    ):
         yield
 
 

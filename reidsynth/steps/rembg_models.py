@@ -93,15 +93,30 @@ def find(model: str, file: str | None, *, check: bool = True) -> Path:
         ) from None
 
 
-def load(model: str, file: str | None, *, device: Device, logits: bool, batch: int) -> Network:
+@dataclass(frozen=True)
+class Options:
+    """How to open a model.
+
+    Args:
+        device: where to run it.
+        threads: that it may use on a CPU.
+        logits: whether a network of the user's leaves out its last sigmoid.
+        batch: photographs in one run, where the model takes more than one.
+    """
+
+    device: Device
+    threads: int
+    logits: bool
+    batch: int
+
+
+def load(model: str, file: str | None, options: Options) -> Network:
     """Open a model through rembg's session class.
 
     Args:
         model: name in rembg's registry.
         file: path given by the user, None for rembg's own.
-        device: where to run it.
-        logits: whether a network of the user's leaves out its last sigmoid.
-        batch: photographs in one run, where the model takes more than one.
+        options: how to open it.
 
     Raises:
         UserError: the file is no such model, or CUDA is asked for and missing.
@@ -118,7 +133,8 @@ def load(model: str, file: str | None, *, device: Device, logits: bool, batch: i
             return str(path)
 
     try:
-        opened = Local(model, _options(), model_path=str(path), providers=_providers(device))
+        providers = _providers(options.device)
+        opened = Local(model, _session_options(options.threads), model_path=str(path), providers=providers)
     except UserError:
         raise
     except Exception as error:  # ONNX Runtime's errors share no public class
@@ -137,8 +153,8 @@ def load(model: str, file: str | None, *, device: Device, logits: bool, batch: i
         mean=mean,
         std=std,
         size=(width, height) if isinstance(width, int) and isinstance(height, int) else size,
-        batch=1 if isinstance(shape[0][0], int) else batch,
-        logits=logits or hasattr(registered, "sigmoid"),
+        batch=1 if isinstance(shape[0][0], int) else options.batch,
+        logits=options.logits or hasattr(registered, "sigmoid"),
     )
 
 
@@ -191,12 +207,12 @@ def _preparation(session: Any) -> tuple[tuple[float, ...], tuple[float, ...], tu
     raise UserError("the installed rembg prepares its input in an unknown way: install rembg 2.0.60 to 2.0.86")
 
 
-def _options() -> Any:  # noqa: ANN401 - the library ships no types
-    """Threads as the worker may use them: ONNX Runtime would take every core of the machine."""
+def _session_options(threads: int) -> Any:  # noqa: ANN401 - the library ships no types
+    """ONNX Runtime would take every core of the machine for each worker."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return options

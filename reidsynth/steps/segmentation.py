@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 from reidsynth import weights
 from reidsynth.schema import Made, Sample, TableSpec
 from reidsynth.steps import require
-from reidsynth.steps.networks import Device, loaded
+from reidsynth.steps.networks import Device, Threads, loaded
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -61,6 +61,7 @@ class Rembg:
         file: ONNX file to use; `u2net_custom` needs it, for the others it stands in place of rembg's download.
         fit: `letterbox` keeps the photograph's proportions, `square` stretches it to the network's square.
         logits: whether a `u2net_custom` network leaves out its last sigmoid.
+        threads: of one worker on a CPU; part of the parameters, since another number may change the last bits.
         device: `auto` takes CUDA where ONNX Runtime offers it.
     """
 
@@ -68,6 +69,7 @@ class Rembg:
     file: str | None = None
     fit: Literal["letterbox", "square"] = "letterbox"
     logits: bool = False
+    threads: Threads = 1
     device: Device = "auto"
 
     name: ClassVar[str] = "remove-background"
@@ -125,7 +127,8 @@ class Rembg:
         """
         from reidsynth.steps import rembg_models
 
-        return rembg_models.load(self.model, self.file, device=self.device, logits=self.logits, batch=_BATCH)
+        options = rembg_models.Options(self.device, self.threads, self.logits, _BATCH)
+        return rembg_models.load(self.model, self.file, options)
 
     def process(self, samples: Sequence[Sample]) -> list[Made]:
         """Mask the photographs; `scores` holds the certainty of the raw probabilities."""

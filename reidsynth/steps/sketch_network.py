@@ -19,6 +19,7 @@ from reidsynth.steps.matte import Ground, matte
 from reidsynth.steps.networks import (
     Device,
     Precision,
+    Threads,
     as_tensor,
     in_batches,
     inference,
@@ -47,6 +48,7 @@ class NetworkSketch(ABC):
         ground: what takes the background's place.
         scale: the photograph is enlarged this many times for drawing, and the sketch reduced again.
         precision: `auto` is float32 on a CPU and mixed float16 on CUDA.
+        threads: of one worker on a CPU; part of the parameters, since another number may change the last bits.
         device: `auto` takes CUDA where there is one; it changes no more than the last bits.
     """
 
@@ -56,6 +58,7 @@ class NetworkSketch(ABC):
     ground: Ground = "white"
     scale: Annotated[int, Field(ge=1, le=8)] = 1
     precision: Precision = "auto"
+    threads: Threads = 1
     device: Device = "auto"
 
     name: ClassVar[str] = "build-sketch"
@@ -144,7 +147,7 @@ class NetworkSketch(ABC):
         ready = [self._ready(sample) for sample in samples]
 
         def run(stack: np.ndarray) -> np.ndarray:
-            with inference(device, dtype):
+            with inference(device, dtype, self.threads):
                 ink = self.darkness(network, as_tensor(stack, device))
             drawn: np.ndarray = (255.0 - ink.float().clamp(0.0, 1.0) * 255.0).round().byte().cpu().numpy()
             return drawn

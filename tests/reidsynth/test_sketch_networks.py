@@ -154,6 +154,23 @@ def test_missing_files_are_named(tmp_path, monkeypatch):
         build_step("build-sketch", "teed", {}).weights()
 
 
+@pytest.mark.parametrize("method", ["lineart", "pidinet", "teed", "hed"])
+def test_threads_of_the_process_change_nothing(method, folder):
+    import torch
+
+    sample = Sample("a", {}, {"rgb": crop(0, (217, 84))})
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(sketches(method, folder, sample, background="keep", scale=1, device="cpu")[0].image)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*found)
+
+
 def test_one_model_is_held_at_a_time(folder):
     first = build_step("build-sketch", "lineart", {"model": str(folder)})
     second = build_step("build-sketch", "teed", {"model": str(folder)})
