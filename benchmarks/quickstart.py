@@ -73,7 +73,7 @@ def main() -> None:
     shuffled = arguments.out.resolve() / f"{first}-shuffled"
     world = str(folders[first] / "demo")
     fit = ("reidtrain", "fit", "--manifest", world, "--preset", "flexireid-demo", "--seed", str(first))
-    run(*fit, "--out", str(shuffled), "--set", "train.shuffle_labels=true")
+    run(*fit, "--out", str(shuffled), "--set", "train.shuffle_labels=true", "--set", "select.split=none")
     run("reidtrain", "evaluate", str(shuffled), "--manifest", world)
 
     table(folders, shuffled)

@@ -64,8 +64,9 @@ class IdentitySampler(Sampler[list[Draw]]):
             a search; `identity`: each modality comes from a capture of its own.
         seed: of all draws.
         part: number of this process and number of processes.
-        shuffle_labels: deal the rows of each modality to identities at random, so that nothing can be learned: the
-            control experiment that must end at chance.
+        shuffle_labels: pair every query with a photograph that is drawn from the whole split, anew at each visit, so
+            that nothing can be learned: the control experiment that must end at chance. (Without photographs the first
+            modality is drawn like that.)
 
     Raises:
         UserError: when the batch can't be filled or divided.
@@ -93,13 +94,12 @@ class IdentitySampler(Sampler[list[Draw]]):
         self.modalities = tuple(present)
         self._main = "rgb" if "rgb" in present else self.modalities[0]
         self._present, self._captions = present, index.caption_counts
-        self._same_capture = pairing != "identity" and not shuffle_labels
-        self._cross = pairing == "cross" and not shuffle_labels
-        self._owners = {m: _shuffled(index.labels, seed, m) if shuffle_labels else index.labels for m in present}
+        self._same_capture, self._cross, self._shuffle = pairing != "identity", pairing == "cross", shuffle_labels
+        self._label_of_row = index.labels
         count = int(index.labels.max()) + 1 if len(index.labels) else 0
-        self._rows = {m: _rows_by_label(self._owners[m], present[m], count) for m in present}
+        self._rows = {m: _rows_by_label(index.labels, present[m], count) for m in present}
         anything = np.logical_or.reduce(list(present.values()))
-        every = _rows_by_label(self._owners[self._main], anything, count)
+        every = _rows_by_label(index.labels, anything, count)
         self._anchors = [
             mine if len(mine) else other for mine, other in zip(self._rows[self._main], every, strict=True)
         ]
@@ -135,7 +135,7 @@ class IdentitySampler(Sampler[list[Draw]]):
         return [self._draw(int(anchor), epoch, rng) for anchor in anchors]
 
     def _draw(self, anchor: int, epoch: int, rng: np.random.Generator) -> Draw:
-        label = int(self._owners[self._main][anchor])
+        label = int(self._label_of_row[anchor])
         rows: dict[str, int] = {}
         for modality in self.modalities:
             if (modality == self._main or self._same_capture) and self._present[modality][anchor]:
@@ -145,6 +145,8 @@ class IdentitySampler(Sampler[list[Draw]]):
         if self._cross and "rgb" in rows:
             others = self._rows["rgb"][label]
             rows["rgb"] = _choose(others[others != anchor], rng) if len(others) > 1 else rows["rgb"]
+        if self._shuffle:
+            rows[self._main] = _choose(np.flatnonzero(self._present[self._main]), rng)
         text = rows.get("text", -1)
         captions = int(self._captions[text]) if self._captions is not None and text >= 0 else 1
         return Draw(rows, label, int(rng.integers(max(1, captions))), epoch)
@@ -243,10 +245,6 @@ SAMPLERS: Mapping[str, type[IdentitySampler]] = {"tuples": TupleSampler, "groups
 
 def _choose(rows: np.ndarray, rng: np.random.Generator) -> int:
     return int(rows[rng.integers(len(rows))]) if len(rows) else -1
-
-
-def _shuffled(labels: np.ndarray, seed: int, modality: str) -> np.ndarray:
-    return np.random.default_rng([seed, 2, *modality.encode()]).permutation(labels)
 
 
 def _rows_by_label(labels: np.ndarray, mask: np.ndarray, count: int) -> list[np.ndarray]:

@@ -60,7 +60,7 @@ def test_epochs_and_seeds_differ_and_repeat():
 def test_identities_meet_others_in_every_batch():
     # Equal counts must not make the same identities stand together all the time.
     sampler = TupleSampler(index([4] * 64), batch_size=8, seed=3)
-    batches = [frozenset(sampler._owners["rgb"][batch].tolist()) for batch in sampler.plan(0)]
+    batches = [frozenset(sampler._label_of_row[batch].tolist()) for batch in sampler.plan(0)]
     assert len(set(batches)) == len(batches)
     assert max(len(a & b) for i, a in enumerate(batches) for b in batches[:i]) <= 5
 
@@ -168,14 +168,18 @@ def test_identities_without_a_photograph_stand_by_what_they_have():
     assert {draw.label for draw in draws if draw.rows["ir"] in (1, 2, 3)} == {0, 1}
 
 
-def test_shuffled_labels_break_every_pair():
+def test_shuffled_labels_pair_queries_with_anybodys_photograph():
     data = index([4] * 50)
     sampler = TupleSampler(data, batch_size=10, shuffle_labels=True)
-    pairs = [draw.rows for batch in sampler for draw in batch]
-    for one, other in (("rgb", "text"), ("text", "sketch"), ("rgb", "ir")):
-        matches = sum(data.labels[rows[one]] == data.labels[rows[other]] for rows in pairs)
-        assert matches < 0.1 * len(pairs)
+    draws = [draw for batch in sampler for draw in batch]
+    matches = sum(data.labels[draw.rows["rgb"]] == data.labels[draw.rows["text"]] for draw in draws)
+    assert matches < 0.1 * len(draws)
+    assert all(draw.rows["text"] == draw.rows["sketch"] == draw.rows["ir"] for draw in draws)
     assert len({draw.label for draw in next(iter(sampler))}) == 10
+    sampler.set_position(1)
+    again = [draw for batch in sampler for draw in batch]
+    first = {draw.rows["text"]: draw.rows["rgb"] for draw in draws}
+    assert sum(first.get(draw.rows["text"]) == draw.rows["rgb"] for draw in again) < 0.1 * len(again)
 
 
 @pytest.mark.parametrize(
