@@ -97,7 +97,7 @@ def table_counts(manifest: Manifest) -> dict[str, dict[str, int]]:
 
 
 def finish(manifest: Manifest, *, max_failed: float, as_json: bool, unmet: list[str] | None = None) -> None:
-    """Print one summary; exit with code 2 when too many rows failed, with 1 when an expectation is not met."""
+    """Print one summary; exit with code 2 when too many rows failed, with 1 when something else is not as asked."""
     counts = table_counts(manifest)
     failed = [told for name in counts if (told := _too_many(manifest, name, counts[name], max_failed))]
     complaints = [*(unmet or []), *_stopped_by_cost(manifest), *failed]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -136,7 +137,7 @@ def test_protocols_are_listed_with_their_rules():
 
 def test_presets_and_configuration_are_shown():
     listed = invoke("presets")
-    assert "flexireid-demo  FlexiReID on the drawn world" in listed.stdout
+    assert re.search(r"^flexireid-demo +FlexiReID on the drawn world", listed.stdout, re.MULTILINE)
     shown = invoke("show-config", "--set", "optim.lr=0.5", "--json")
     assert json.loads(shown.stdout)["optim"]["lr"] == 0.5
     assert "lr: 0.5" in invoke("show-config", "--set", "optim.lr=0.5").stdout
