@@ -95,6 +95,7 @@ def test_figures_are_drawn(trained, people):
     assert {path.name for path in (run / "figures").iterdir()} == {"curves.png", "test-rank-lists.png"}
 
 
+@pytest.mark.slow
 def test_figures_of_every_kind_are_drawn_where_asked(trained, people, tmp_path):
     run, _, _ = trained
     commands = {

@@ -63,6 +63,7 @@ def test_llcm(loaded, read, tmp_path):
     assert counts(released)["I->R, released as R->I"] == (3, 3, 4, 10)
 
 
+@pytest.mark.slow
 def test_regdb(loaded, read, tmp_path):
     found = evaluate_loaded(loaded, read("regdb", layouts.regdb(tmp_path), trial=2))
     assert counts(found) == {"R->I": (4, 4, 4, 1), "I->R": (4, 4, 4, 1)}
@@ -75,6 +76,7 @@ def test_market_sketch(loaded, read, tmp_path):
     assert counts(found)["S->R, multi-query"] == (2, 2, 3, 1)
 
 
+@pytest.mark.slow
 def test_pku_with_given_lists(loaded, read, tmp_path):
     base = sketch_fixtures.pku_sketch(tmp_path)
     sketch_fixtures.pku_lists(base)
@@ -108,11 +110,13 @@ def test_orbench(loaded, read, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_cuhk03(loaded, read, tmp_path):
     found = evaluate_loaded(loaded, read("cuhk03-np", layouts.cuhk03_lists(tmp_path)))
     assert (found.protocol, counts(found)) == ("cuhk03-np", {"R->R": (2, 2, 2, 1)})
 
 
+@pytest.mark.slow
 def test_msmt17(loaded, read, tmp_path):
     found = evaluate_loaded(loaded, read("msmt17", layouts.msmt17(tmp_path)))
     assert (found.protocol, counts(found)) == ("msmt17", {"R->R": (1, 1, 2, 1)})
