@@ -197,9 +197,15 @@ class _Table:
         """Rows in blocks of ROWS_PER_GROUP."""
         for start in range(0, len(piece.numbers), ROWS_PER_GROUP):
             stop = min(start + ROWS_PER_GROUP, len(piece.numbers))
-            runs = groupby(range(start, stop), key=lambda i: piece.owners[i])
-            tables = [self._take(owner, piece.split, [piece.numbers[i] for i in run]) for owner, run in runs]
-            yield pa.concat_tables(tables).combine_chunks().to_batches()[0]
+            mine: dict[int, list[int]] = {}
+            for i in range(start, stop):
+                mine.setdefault(piece.owners[i], []).append(i)
+            tables = [
+                self._take(owner, piece.split, [piece.numbers[i] for i in rows_]) for owner, rows_ in mine.items()
+            ]
+            order = [i for rows_ in mine.values() for i in rows_]  # of the rows as they were taken
+            back = sorted(range(len(order)), key=order.__getitem__)
+            yield pa.concat_tables(tables).take(pa.array(back)).combine_chunks().to_batches()[0]
 
     def _take(self, owner: int, split: str, numbers: list[int]) -> pa.Table:
         plain = self._schema.remove_metadata()
