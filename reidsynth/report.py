@@ -11,6 +11,7 @@ from reidsynth.errors import UserError
 from reidsynth.sheets import Cell, Column, Paragraph, Row, draw_sheet
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from reidsynth.manifest import Manifest, TableReader
@@ -43,21 +44,45 @@ def preview(manifest: Manifest, out: Path, *, rows: int = 8, split: str | None =
         raise UserError(f"a sheet is a PNG file, received {str(out)!r}: give it the extension .png")
     if split is not None and split not in manifest.splits:
         raise UserError(f"{manifest.path} has no split {split!r}: it holds {', '.join(manifest.splits)}")
-    specs = sorted((table.spec for table in manifest.tables.values()), key=_place)
-    shown = [spec for spec in specs if spec.kind == "image"]
-    captions = [spec for spec in specs if spec.kind == "text"]
-    drawn: list[Row] = []
-    for name, numbers in _chosen(manifest, rows, split, seed).items():
-        readers = {spec.name: manifest.table(spec.name, name) for spec in specs}
-        captures = manifest.table("captures", name)
-        drawn.extend(_row(captures[number], number, readers, shown, captions) for number in numbers)
+    columns, drawn = sheet_rows(manifest, rows=rows, split=split, seed=seed)
     info = manifest.info
     sizes = ", ".join(f"{name} {size.rows:,} of {size.identities:,} people" for name, size in info.splits.items())
-    columns = [Column(spec.modality, spec.name.partition("-")[2], _kind(spec)) for spec in shown]
     sheet = draw_sheet(info.name, sizes, columns, drawn, height=_IMAGE_HEIGHT)
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out, "PNG", compress_level=6)
     return out
+
+
+def sheet_rows(
+    manifest: Manifest, *, rows: int, split: str | None = None, seed: int = 0
+) -> tuple[list[Column], list[Row]]:
+    """Columns and rows of a sheet, of different people as far as there are so many.
+
+    Args:
+        manifest: what to show.
+        rows: captures.
+        split: to take them from; all by default.
+        seed: which captures.
+    """
+    return rows_of(manifest, _chosen(manifest, rows, split, seed))
+
+
+def rows_of(manifest: Manifest, chosen: Mapping[str, Sequence[int]]) -> tuple[list[Column], list[Row]]:
+    """Columns and rows of chosen captures.
+
+    Args:
+        manifest: what to show.
+        chosen: split -> numbers of rows.
+    """
+    specs = sorted((table.spec for table in manifest.tables.values()), key=_place)
+    shown = [spec for spec in specs if spec.kind == "image"]
+    captions = [spec for spec in specs if spec.kind == "text"]
+    drawn: list[Row] = []
+    for name, numbers in chosen.items():
+        readers = {spec.name: manifest.table(spec.name, name) for spec in specs}
+        captures = manifest.table("captures", name)
+        drawn.extend(_row(captures[number], number, readers, shown, captions) for number in numbers)
+    return [Column(spec.modality, spec.name.partition("-")[2], _kind(spec)) for spec in shown], drawn
 
 
 def _place(spec: TableSpec) -> tuple[int, bool, str]:

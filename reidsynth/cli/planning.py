@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reidsynth.cli.building import roots_of
-from reidsynth.cli.layout import aligned, bytes_of, time_of
+from reidsynth.cli.layout import aligned
 from reidsynth.cli.shell import AsJson, Settings, Workers, app
+from reidsynth.units import bytes_of, time_of
 
 if TYPE_CHECKING:
     from reidsynth.plan import Plan, StepPlan
