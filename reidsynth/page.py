@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ class Reject:
 
     Args:
         table: its name.
-        reason: why.
+        reason: why; numbers in it are left out, so that like rows stand together.
         rows: how many.
         columns: of what is shown.
         shown: some of them.
@@ -120,7 +121,7 @@ def _rejects(manifest: Manifest, most: int) -> list[Reject]:
             for number, (verdict, told) in enumerate(zip(columns["verdict"], columns["reason"], strict=True)):
                 if verdict not in ("fail", "error"):
                     continue
-                reason = told or verdict
+                reason = re.sub(r"\d+", "…", told or verdict)  # like rows under one heading
                 rows[reason] = rows.get(reason, 0) + 1
                 if rows[reason] <= most:
                     chosen.setdefault(reason, {}).setdefault(split, []).append(number)
