@@ -4,7 +4,7 @@ A probe of some rows, spread over all splits, goes through the same reader and t
 process; what it took is scaled to all rows. Time is taken as shared evenly by the workers, each of which starts every
 model once. Steps that ask a service are not run: they tell what they would ask.
 
-On disk, the drawn world of `manifests/demo.yaml` came within 6 % of what was told for each table of images (2,600 captures); tables of
+On disk, the drawn world of `manifests/demo.yaml` came within 6 % of what was told for each table of images; tables of
 captions compress better over thousands of rows than over 64, and take about half of what is told.
 """
 
