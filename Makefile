@@ -3,12 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= quickstart
 SEED ?= 0
-export HF_HUB_OFFLINE ?= 1
 
 .PHONY: quickstart test test-slow check lock clean
 
 quickstart: .venv/installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/quickstart.sh $(OUT) $(SEED)
+	HF_HUB_OFFLINE=1 PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/quickstart.sh $(OUT) $(SEED)
 
 test: .venv/installed
 	$(BIN)/ruff check .
