@@ -155,6 +155,12 @@ def test_local_weights_of_an_open_clip_architecture(tmp_path, suffix):
         build_backbone(f"ViT-S-32-alt:{path}")
 
 
+def test_a_residual_network_is_refused():
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}
+    with pytest.raises(UserError, match="not a plain CLIP"):
+        encoder(Description({**describe().model, "vision_cfg": vision}, vocabulary=clip_ids(CAPTIONS)))
+
+
 def test_what_goes_wrong_is_said(tmp_path):
     with pytest.raises(UserError, match="neither 'demo', nor a folder"):
         build_backbone("resnet-of-mine")
@@ -162,7 +168,7 @@ def test_what_goes_wrong_is_said(tmp_path):
         build_backbone("ViT-B-16")
     with pytest.raises(UserError, match=r"none\.safetensors does not exist"):
         build_backbone(f"ViT-M-32-alt:{tmp_path / 'none.safetensors'}")
-    with pytest.raises(UserError, match="not a plain CLIP"):
+    with pytest.raises(UserError, match=r"none\.bin does not exist"):
         build_backbone(f"RN50:{tmp_path / 'none.bin'}")
     with pytest.raises(UserError, match=r"has no config\.json"):
         build_backbone(str(tmp_path))
