@@ -5,6 +5,13 @@
 
 Four readings, one process, one thread: rows of the table alone, rows decoded and normalised, augmented batches of the
 identity sampler (all modalities), and the same from the cache. Rows are visited in random order, as training does.
+
+Measured on a 2-core machine without other load, one process, 1,600 rows at 128x64, images per CPU second:
+
+    rows of the table, in random order    25,215
+    decoded, resized, normalised           6,432
+    augmented batches                      2,200
+    augmented batches, cached              6,127
 """
 
 from __future__ import annotations

