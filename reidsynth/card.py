@@ -9,6 +9,7 @@ import yaml
 
 from reidsynth.policy import Policy, Visibility
 from reidsynth.previews import PREVIEW_FILE, write_preview
+from reidsynth.qualitycard import quality_section
 from reidsynth.storage import write_text
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def write_card(
     write_preview(folder, info, out=target)
     front = yaml.safe_dump(_front_matter(info, release), sort_keys=False, allow_unicode=True, width=110)
     parts = [f"---\n{front}---\n\n# {info.name}\n", info.about, _loading(info, release), _terms(info), _origin(info)]
-    parts += [_statistics(info), _generators(info), USE]
+    parts += [_statistics(info), _generators(info), quality_section(info), USE]
     if release is not None:
         contact = release.contact or "open a discussion in this repository"
         parts += [_missing(info, release), TAKE_DOWN.format(contact=contact)]

@@ -18,15 +18,18 @@ from tqdm import tqdm
 from reidsynth import protocol, rows
 from reidsynth.card import write_card
 from reidsynth.manifest import (
+    MANIFEST_FILE,
     PARTIAL_KEY,
     Manifest,
     ManifestInfo,
     ShardInfo,
     StepInfo,
     TableInfo,
+    read_info,
     step_shard_key,
     write_info,
 )
+from reidsynth.measurements import joined
 from reidsynth.schema import ROWS_PER_GROUP, TableSpec
 from reidsynth.spending import Allowance
 from reidsynth.storage import sha256_file
@@ -210,8 +213,13 @@ def table_info(out: Path, jobs: Sequence[Job], spec: TableSpec, step: StepInfo |
 
 
 def commit(out: Path, info: ManifestInfo) -> None:
-    """Write card, preview and description, then remove shards and protocol files that the description does not name."""
-    info = info.model_copy(update={"tables": dict(sorted(info.tables.items()))})
+    """Write card, preview and description, then remove shards and protocol files that the description does not name.
+
+    What was measured of tables that are still there is kept; the card marks it where they have changed since.
+    """
+    before = read_info(out).quality if (out / MANIFEST_FILE).exists() else ()
+    quality = tuple(one for one in joined(before, info.quality) if one.table in info.tables)
+    info = info.model_copy(update={"tables": dict(sorted(info.tables.items())), "quality": quality})
     write_card(out, info)
     write_info(out, info)
     named = {shard.file for shards in (info.captures, *(t.shards for t in info.tables.values())) for shard in shards}

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reidsynth.errors import UserError
 from reidsynth.inside import InsidePath, PlainName
+from reidsynth.measurements import Measurement
 from reidsynth.protocol import ProtocolFile, checked_bytes, read_protocol
 from reidsynth.reader import TableReader as TableReader  # part of this module's interface
 from reidsynth.reader import damaged
@@ -107,7 +108,8 @@ class ManifestInfo(_Part):
     `protocol` is data set -> name -> file, see `reidsynth.protocol`. `merged` names the sources of the manifests that
     this one was merged from, `selections` how its rows were chosen from those of another. `withheld` describes tables
     that others were made from and that are not here: because their terms forbid to publish them, or because nobody
-    asked for them. Their shards are listed as long as they would be row-aligned with the captures.
+    asked for them. Their shards are listed as long as they would be row-aligned with the captures. `quality` is what
+    `reidsynth quality` measured.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -122,6 +124,7 @@ class ManifestInfo(_Part):
     merged: tuple[SourceInfo, ...] = ()
     selections: tuple[dict[str, Any], ...] = ()
     withheld: dict[PlainName, TableInfo] = Field(default_factory=dict)
+    quality: tuple[Measurement, ...] = ()
 
     @property
     def sources(self) -> tuple[SourceInfo, ...]:

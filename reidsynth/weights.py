@@ -160,7 +160,7 @@ def _snapshot(name: str, revision: str | None, *, local: bool) -> str:
 
 def _fetched(fetch: Any, weights: str, purpose: str, filename: str) -> str:  # noqa: ANN401 - a function without arguments
     """Download, after one short look whether the hub answers: its client would retry for half a minute."""
-    reason = _unreachable()
+    reason = unreachable()
     if reason is None:
         try:
             return str(fetch())
@@ -172,7 +172,7 @@ def _fetched(fetch: Any, weights: str, purpose: str, filename: str) -> str:  # n
     )
 
 
-def _unreachable() -> str | None:
+def unreachable() -> str | None:
     """Why the hub does not answer; None if it does."""
     from huggingface_hub import constants, get_session
 

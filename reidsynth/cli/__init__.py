@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
-from reidsynth.cli import auditing, building, captioning, checking, planning, publishing, selecting, verifying
+from reidsynth.cli import (
+    auditing,
+    building,
+    captioning,
+    checking,
+    measuring,
+    planning,
+    publishing,
+    selecting,
+    verifying,
+)
 from reidsynth.cli.shell import app
 
-__all__ = ["app", "auditing", "building", "captioning", "checking", "planning", "publishing", "selecting", "verifying"]
+__all__ = [
+    "app",
+    "auditing",
+    "building",
+    "captioning",
+    "checking",
+    "measuring",
+    "planning",
+    "publishing",
+    "selecting",
+    "verifying",
+]

@@ -1,0 +1,272 @@
+"""Measures a manifest's made tables and writes the result into its card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reidsynth.errors import UserError
+from reidsynth.jobs import commit
+from reidsynth.manifest import Manifest, open_manifest, read_info
+from reidsynth.measurements import Measurement, joined, rows_checksum, stale
+from reidsynth.quality.samples import Place
+from reidsynth.storage import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What to measure.
+
+    Args:
+        split: of the manifest; None takes `test`, else the last.
+        tables: made tables; () takes all.
+        references: `MANIFEST:table`, each in place of the manifest's own real table of that modality.
+        features: network of the distances, see `reidsynth.quality.encoders`; None leaves them out.
+        encoder: of the acceptance test; None leaves it out.
+        rows: images of a table at most, for pairs and distances.
+        people: of the acceptance test.
+        seed: of all draws.
+        device: for networks.
+    """
+
+    split: str | None = None
+    tables: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    features: str | None = None
+    encoder: str | None = None
+    rows: int = 2000
+    people: int = 200
+    seed: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What came out.
+
+    Args:
+        manifest: its folder.
+        split: that was measured.
+        measurements: one for each table and kind.
+        notes: what was not measured, and why.
+    """
+
+    manifest: str
+    split: str
+    measurements: tuple[Measurement, ...]
+    notes: tuple[str, ...]
+
+
+def measure(manifest: Manifest, asked: Questions, *, progress: bool | None = None) -> Quality:
+    """Measure the tables that steps made.
+
+    Args:
+        manifest: to judge; it stays as it is.
+        asked: what to measure.
+        progress: whether to draw bars with ETA; None draws them on terminals only.
+
+    Returns:
+        The measurements, and why others are missing.
+
+    Raises:
+        UserError: for unknown tables, splits, references or networks, and weights that are not to be had; before
+            anything is measured.
+    """
+    split = _split(manifest, asked.split)
+    tables = _tables(manifest, asked.tables)
+    _positive(asked)
+    measuring = _Measuring(manifest, split, asked, progress)
+    found: list[Measurement] = []
+    for table in tables:
+        found += measuring.of(table)
+    return Quality(str(manifest.path), split, joined((), found), tuple(dict.fromkeys(measuring.notes)))
+
+
+def record(folder: Path, found: Sequence[Measurement]) -> None:
+    """Write measurements into a manifest's description and card; what was measured before stays, unless asked again.
+
+    Args:
+        folder: of the manifest.
+        found: the new measurements.
+
+    Raises:
+        UserError: when another process writes there, or the tables have changed since they were measured.
+    """
+    read_info(folder)  # a folder that holds no manifest is left as it is
+    with locked(folder):
+        info = open_manifest(folder).info
+        changed = {name for one in found for name in stale(info, one)}
+        if changed:
+            raise UserError(
+                f"{folder} was changed while it was measured (table {sorted(changed)[0]!r}): measure it again"
+            )
+        commit(folder, info.model_copy(update={"quality": joined(info.quality, found)}))
+
+
+class _Measuring:
+    """The three kinds of measurement of one split, with what they share."""
+
+    def __init__(self, manifest: Manifest, split: str, asked: Questions, progress: bool | None) -> None:
+        from reidsynth.quality.acceptance import Acceptance
+        from reidsynth.quality.distances import Features
+        from reidsynth.quality.encoders import build_encoder
+
+        self.manifest, self.split, self.asked, self.progress = manifest, split, asked, progress
+        self.notes: list[str] = []
+        self.references = dict(_reference(text) for text in asked.references)
+        self.features: Features | None = None
+        self.acceptance: Acceptance | None = None
+        if asked.features is not None:
+            network = build_encoder(asked.features, option="--features", device=asked.device)
+            self.features = Features(network, rows=asked.rows, seed=asked.seed, progress=progress)
+        if asked.encoder is not None:
+            encoder = build_encoder(asked.encoder, option="--encoder", device=asked.device)
+            self.acceptance = Acceptance(
+                manifest, split, encoder, people=asked.people, seed=asked.seed, progress=progress
+            )
+
+    def of(self, table: str) -> Iterator[Measurement]:
+        """Everything that can be said of one table."""
+        modality = self.manifest.tables[table].modality
+        real = modality if modality in self.manifest.tables and modality != table else None
+        if modality != "text":
+            yield from self._paired(table, real)
+        if modality not in ("text", "mask"):
+            yield from self._distance(table, real)
+        if modality != "mask":
+            yield from self._acceptance(table, real)
+
+    def _paired(self, table: str, real: str | None) -> Iterator[Measurement]:
+        from reidsynth.quality.paired import paired
+
+        if real is None:
+            self.notes.append(
+                f"{table} has no pairs: the manifest holds no real {self.manifest.tables[table].modality}"
+            )
+            return
+        asked = self.asked
+        found = paired(self.manifest, table, real, self.split, rows=asked.rows, seed=asked.seed, progress=self.progress)
+        if found is None:
+            self.notes.append(f"{table} has no pairs: no capture of {self.split!r} has it and {real!r}")
+            return
+        numbers, beside, warnings = found
+        yield Measurement(
+            kind="paired",
+            table=table,
+            against=real,
+            split=self.split,
+            found=numbers,
+            beside=beside,
+            seed=asked.seed,
+            warnings=warnings,
+            made_from=self._made_from(table, real),
+        )
+
+    def _distance(self, table: str, real: str | None) -> Iterator[Measurement]:
+        from reidsynth.quality.distances import distance
+
+        if self.features is None:
+            self.notes.append("distances to real images were not measured: name a network with --features")
+            return
+        modality = self.manifest.tables[table].modality
+        if modality in self.references:
+            other = self.references[modality]
+            against, reference = f"{other[0].info.name}:{other[1]}", [Place(*other, split) for split in other[0].splits]
+        elif real is not None:
+            against, reference = real, [Place(self.manifest, real, self.split)]
+        else:
+            self.notes.append(f"{table} has no distance: give --reference MANIFEST:table with real {modality} images")
+            return
+        photographs = Place(self.manifest, "rgb", self.split) if "rgb" in self.manifest.tables else None
+        found = distance(self.features, Place(self.manifest, table, self.split), reference, photographs)
+        if found is None:
+            self.notes.append(f"{table} has no distance: fewer than four images on a side")
+            return
+        numbers, beside, warnings = found
+        yield Measurement(
+            kind="distance",
+            table=table,
+            against=against,
+            split=self.split,
+            found=numbers,
+            beside=beside,
+            network=self.features.encoder.name,
+            weights=self.features.encoder.weights,
+            seed=self.asked.seed,
+            warnings=warnings,
+            made_from=self._made_from(table, *([real] if against == real and real else [])),
+        )
+
+    def _acceptance(self, table: str, real: str | None) -> Iterator[Measurement]:
+        if self.acceptance is None:
+            self.notes.append("the acceptance test was not run: name a frozen encoder with --encoder")
+            return
+        encoder = self.acceptance.encoder
+        if "rgb" not in self.manifest.tables:
+            self.notes.append("the acceptance test was not run: the manifest holds no photographs to search")
+            return
+        if self.manifest.tables[table].modality == "text" and encoder.text is None:
+            self.notes.append(f"{table} was not tested: {encoder.name} reads no text; give --encoder a CLIP")
+            return
+        found = self.acceptance.found(table)
+        if found is None:
+            self.notes.append(f"{table} was not tested: no photograph answers a row of {self.split!r}")
+            return
+        others = [self.acceptance.found(name) for name in (real, "rgb") if name is not None]
+        yield Measurement(
+            kind="acceptance",
+            table=table,
+            against="rgb",
+            split=self.split,
+            found=found[0],
+            beside=(*(other[0] for other in others if other is not None), found[1]),
+            network=encoder.name,
+            weights=encoder.weights,
+            seed=self.asked.seed,
+            made_from=self._made_from(table, "rgb", *([real] if real else [])),
+        )
+
+    def _made_from(self, *tables: str) -> dict[str, str]:
+        info = self.manifest.info
+        return {name: rows_checksum(info, name, self.split) for name in dict.fromkeys(("captures", *tables))}
+
+
+def _split(manifest: Manifest, wanted: str | None) -> str:
+    if wanted is None:
+        return "test" if "test" in manifest.splits else manifest.splits[-1]
+    if wanted not in manifest.splits:
+        raise UserError(f"{manifest.path} has no split {wanted!r}: it holds {', '.join(manifest.splits)}")
+    return wanted
+
+
+def _tables(manifest: Manifest, wanted: Sequence[str]) -> list[str]:
+    made = [name for name, table in manifest.tables.items() if table.origin == "synthetic"]
+    unknown = [name for name in wanted if name not in made]
+    if unknown or not made:
+        told = f"has no made table {unknown[0]!r}" if unknown else "has no made table to measure"
+        raise UserError(f"{manifest.path} {told}: made by steps are {', '.join(made) or 'none; run one first'}")
+    return list(dict.fromkeys(wanted)) or made
+
+
+def _positive(asked: Questions) -> None:
+    for option, value in (("--rows", asked.rows), ("--people", asked.people)):
+        if value < 2:
+            raise UserError(f"{option} is {value}: it must be at least 2")
+
+
+def _reference(text: str) -> tuple[str, tuple[Manifest, str]]:
+    """Modality -> manifest and table."""
+    place, colon, table = text.rpartition(":")
+    if not colon or not place or not table:
+        raise UserError(f"--reference {text!r} is not valid: write MANIFEST:table, for example data/llvip:ir")
+    manifest = open_manifest(Path(place))
+    if table not in manifest.tables:
+        raise UserError(f"--reference: {place} has no table {table!r}: it holds {', '.join(sorted(manifest.tables))}")
+    found = manifest.tables[table]
+    if found.modality == "text" or found.origin != "real":
+        raise UserError(f"--reference: table {table!r} of {place} is {found.origin} {found.modality}: name real images")
+    return found.modality, (manifest, table)
