@@ -8,191 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from reidtrain.batch import SEVEN_MODES, parse_mode
 from reidtrain.errors import UserError
 from reidtrain.preset_files import merge, nearest, presets, resolve
+from reidtrain.sections import (
+    BackboneConfig,
+    BuiltConfig,
+    DataConfig,
+    OptimConfig,
+    SamplerConfig,
+    Section,
+    SelectConfig,
+    StageConfig,
+    TrainConfig,
+)
 
-__all__ = ["RunConfig", "StageConfig", "differences", "load_config", "parse_config", "presets"]
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AugmentConfig(_Part):
-    """Augmentation of one modality; fields as `reidtrain.transforms.Augment`."""
-
-    flip: Probability = 0.5
-    pad: Annotated[int, Field(ge=0)] = 10
-    pad_fill: Literal["black", "edge"] = "black"
-    erase: Probability = 0.5
-    erase_area: tuple[Probability, Probability] = (0.02, 0.4)
-    channel: Literal["none", "replicate", "replicate-gray", "adap-gray"] = "none"
-    gray: Probability = 0.5
-    channel_erase: Probability = 0.0
+__all__ = ["RunConfig", "SelectConfig", "StageConfig", "differences", "load_config", "parse_config", "presets"]
 
 
-class AugmentsConfig(_Part):
-    """Augmentation by modality."""
-
-    rgb: AugmentConfig = AugmentConfig()
-    ir: AugmentConfig = AugmentConfig()
-    sketch: AugmentConfig = AugmentConfig()
-
-
-class TablesConfig(_Part):
-    """Tables of each modality in order of preference, real ones first; null leaves a modality out."""
-
-    rgb: tuple[str, ...] | None = ("rgb",)
-    ir: tuple[str, ...] | None = ("ir", "ir-ca")
-    sketch: tuple[str, ...] | None = ("sketch", "sketch-colour-pencil", "sketch-unireid", "sketch-lineart-standard")
-    text: tuple[str, ...] | None = ("text", "text-spac", "text-template")
-
-    def named(self) -> dict[str, tuple[str, ...]]:
-        """Modality -> tables, without the modalities left out."""
-        return {name: tables for name, tables in self if tables}
-
-
-class DataConfig(_Part):
-    """Which manifests, tables and modalities are read, and how."""
-
-    manifests: tuple[Path, ...] = ()
-    split: str = "train"
-    tables: TablesConfig = TablesConfig()
-    augment: AugmentsConfig = AugmentsConfig()
-    accept_failed: bool = False
-    cache: bool = False
-    workers: Annotated[int, Field(ge=0)] = 2
-
-
-class SamplerConfig(_Part):
-    """Which captures stand together in a batch; see `reidtrain.sampler`."""
-
-    name: Literal["tuples", "groups"] = "tuples"
-    batch_size: Count = 64
-    per_identity: Count = 1
-    pairing: Literal["capture", "cross", "identity"] = "capture"
-
-    @model_validator(mode="after")
-    def _tuples_are_single(self) -> SamplerConfig:
-        if self.name == "tuples" and self.per_identity != 1:
-            raise ValueError("per_identity belongs to the sampler 'groups'; 'tuples' takes one place per identity")
-        return self
-
-
-class BackboneConfig(_Part):
-    """The image-text encoder; see `reidtrain.backbones`."""
-
-    name: str = "demo"
-    frozen: bool = True
-    image_size: tuple[Count, Count] | None = None
-
-
-class BuiltConfig(_Part):
-    """A model or an objective by its registered name, with options for its builder."""
-
-    name: str = "flexireid"
-    options: dict[str, Any] = {}
-
-
-class GroupConfig(_Part):
-    """Parameters whose name matches a regular expression, and what is different for them."""
-
-    match: str
-    lr_scale: Positive = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
-
-
-class OptimConfig(_Part):
-    """Optimiser and learning-rate schedule.
-
-    The rate climbs linearly from `warmup_start` x `lr` over `warmup` (a share of all steps) and then falls to
-    `final` x `lr` along a cosine, or stays.
-    """
-
-    name: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: Positive = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    betas: tuple[Probability, Probability] = (0.9, 0.999)
-    eps: Positive = 1e-8
-    momentum: Probability = 0.9
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup: Probability = 0.0
-    warmup_start: Probability = 0.1
-    final: Probability = 0.0
-    groups: tuple[GroupConfig, ...] = ()
-
-
-class TrainConfig(_Part):
-    """The loop: how long, how exact, how often it looks up."""
-
-    steps: Count | None = None
-    epochs: Count | None = None
-    seed: int = 0
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    clip_norm: Positive | None = None
-    threads: Annotated[int, Field(ge=0)] = 0
-    shuffle_labels: bool = False
-    log_every: Count = 10
-    save_every: Count | None = None
-    keep: Count = 2
-
-    @model_validator(mode="after")
-    def _one_length(self) -> TrainConfig:
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError("exactly one of steps and epochs says how long the run is")
-        return self
-
-
-class StageConfig(_Part):
-    """One stage of a run; what it does not name stays as the rest of the configuration says.
-
-    The learning rate goes through its whole schedule, warm-up included, in every stage that has `own_schedule`; stages
-    without it share one with the stage before.
-    """
-
-    name: str
-    share: Positive = 1.0
-    """Length, relative to the other stages."""
-    datasets: tuple[str, ...] | None = None
-    """Values of the captures' `dataset` column that are drawn; null for all."""
-    modalities: tuple[str, ...] | None = None
-    """Modalities that are drawn; null for all."""
-    model: dict[str, Any] = {}
-    """Options that the model takes for this stage, see its `begin_stage`."""
-    restart: tuple[str, ...] = ()
-    """Regular expressions: modules with such names draw their parameters anew when the stage begins."""
-    own_schedule: bool = False
-
-
-class SelectConfig(_Part):
-    """How the best checkpoint is chosen; the metric is declared before the run."""
-
-    split: str = "val"
-    metric: Literal["R1", "mAP", "mINP"] = "R1"
-    modes: tuple[str, ...] = tuple(mode.name for mode in SEVEN_MODES)
-    every: Count | None = None
-
-    @model_validator(mode="after")
-    def _modes_exist(self) -> SelectConfig:
-        for mode in self.modes:
-            try:
-                parse_mode(mode)
-            except UserError as error:
-                raise ValueError(str(error)) from error
-        return self
-
-
-class RunConfig(_Part):
+class RunConfig(Section):
     """Everything a run is made of; written to RUN/config.json."""
 
     preset: str
