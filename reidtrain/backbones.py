@@ -43,12 +43,15 @@ from reidtrain.backbone_formats import (
 )
 from reidtrain.errors import UserError
 from reidtrain.tokenizer import Tokenizer
-from reidtrain.trunks import Trunk
+from reidtrain.trunks import Trunk, run_block
 
 ASSETS = Path(__file__).parent / "assets"
 
 Adapter = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 """(normalised tokens (B, L, W), mask of real tokens (B, L) or None) -> what is added beside the block's FFN."""
+
+Masks = tuple[torch.Tensor | None, torch.Tensor | None]
+"""What attention adds to its scores (L, L), and which tokens are real (B, L)."""
 
 
 def resize_position_embedding(
@@ -93,7 +96,10 @@ class DualEncoder(nn.Module):
         embed_dim: D, length of features and of projected tokens.
         vision_width, text_width: W inside the towers.
         vision_layers, text_layers: number of blocks.
+        recompute: keep no activations of a block, compute them again on the way back; False until it is set.
     """
+
+    recompute = False
 
     def __init__(
         self,
@@ -157,7 +163,7 @@ class DualEncoder(nn.Module):
             raise ValueError(f"images must be {self.image_size} (height, width), received {tuple(images.shape[-2:])}")
         visual = self.clip.visual
         tokens = visual._embeds(images)
-        tokens = _walk(visual.transformer.resblocks, tokens, None, None, adapters)
+        tokens = _walk(visual.transformer.resblocks, tokens, (None, None), adapters, recompute=self.recompute)
         projected = visual.ln_post(tokens) @ visual.proj
         return projected[:, 0], projected[:, 1:], self.grid
 
@@ -183,7 +189,7 @@ class DualEncoder(nn.Module):
     def trunk(self) -> Trunk:
         """The image tower's transformer for sequences of any tokens: its own modules, not copies."""
         visual = self.clip.visual
-        return Trunk(visual.transformer.resblocks, visual.ln_pre, visual.ln_post)
+        return Trunk(visual.transformer.resblocks, visual.ln_pre, visual.ln_post, recompute=self.recompute)
 
     def text_tokens(
         self, ids: torch.Tensor, adapters: Sequence[Adapter] | None = None
@@ -206,7 +212,8 @@ class DualEncoder(nn.Module):
         mask = torch.arange(longest, device=ids.device)[None, :] <= ends[:, None]
         tokens = self.clip.token_embedding(ids) + self.clip.positional_embedding[:longest]
         causal = self.clip.attn_mask[:longest, :longest]
-        tokens = _walk(self.clip.transformer.resblocks, tokens, causal, mask, adapters)
+        blocks = self.clip.transformer.resblocks
+        tokens = _walk(blocks, tokens, (causal, mask), adapters, recompute=self.recompute)
         projected = self.clip.ln_final(tokens) @ self.clip.text_projection
         return projected[torch.arange(len(ids), device=ids.device), ends], projected, ends + 1
 
@@ -214,20 +221,34 @@ class DualEncoder(nn.Module):
 def _walk(
     blocks: Sequence[nn.Module],
     tokens: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    real: torch.Tensor | None,
+    masks: Masks,
     adapters: Sequence[Adapter] | None,
+    *,
+    recompute: bool,
 ) -> torch.Tensor:
     if adapters is not None and len(adapters) != len(blocks):
         raise ValueError(f"one adapter per block is needed, received {len(adapters)} for {len(blocks)} blocks")
-    for index, module in enumerate(blocks):
-        block = cast(Any, module)
-        with attention_kernel(tokens):
-            tokens = tokens + block.ls_1(block.attention(block.ln_1(tokens), attn_mask=attention_mask))
-        normalised = block.ln_2(tokens)
-        update = block.ls_2(block.mlp(normalised))
-        tokens = tokens + (update if adapters is None else update + adapters[index](normalised, real))
+    for index, block in enumerate(blocks):
+        adapter = None if adapters is None else adapters[index]
+        tokens = run_block(_block, block, tokens, masks, adapter, recompute=recompute)
     return tokens
+
+
+def _block(module: nn.Module, tokens: torch.Tensor, masks: Masks, adapter: Adapter | None) -> torch.Tensor:
+    block, (attention_mask, real) = cast(Any, module), masks
+    with attention_kernel(tokens):
+        tokens = tokens + block.ls_1(block.attention(block.ln_1(tokens), attn_mask=attention_mask))
+    normalised = block.ln_2(tokens)
+    update = block.ls_2(block.mlp(normalised))
+    update = update if adapter is None else update + adapter(normalised, real)
+    return cast(torch.Tensor, tokens + update)
+
+
+def recompute_blocks(model: nn.Module) -> None:
+    """Have a model's transformers keep no activations of their blocks (gradient checkpointing)."""
+    for module in model.modules():
+        if isinstance(module, DualEncoder | Trunk):
+            module.recompute = True
 
 
 def _require_plain(clip: nn.Module) -> None:

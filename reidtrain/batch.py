@@ -93,6 +93,26 @@ class Batch:
     def __len__(self) -> int:
         return int(self.labels.shape[0])
 
+    def split(self, parts: int) -> list[Batch]:
+        """Split into `parts` runs of rows, as equal as they can be; a batch of fewer rows gives fewer parts."""
+        if parts == 1:
+            return [self]
+        size, longer = divmod(len(self), parts)
+        ends = [(number + 1) * size + min(number + 1, longer) for number in range(parts)]
+        runs = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False) if end > start]
+        return [self.rows(run) for run in runs]
+
+    def rows(self, chosen: slice) -> Batch:
+        """Return some of its rows."""
+        return replace(
+            self,
+            images={name: value[chosen] for name, value in self.images.items()},
+            tokens=None if self.tokens is None else self.tokens[chosen],
+            present={name: value[chosen] for name, value in self.present.items()},
+            labels=self.labels[chosen],
+            image_ids=self.image_ids[chosen],
+        )
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
         return replace(

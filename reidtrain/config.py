@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from reidtrain.errors import UserError
 from reidtrain.preset_files import merge, nearest, presets, resolve
@@ -44,6 +44,13 @@ class RunConfig(Section):
     train: TrainConfig
     stages: tuple[StageConfig, ...] = ()
     select: SelectConfig = SelectConfig()
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> RunConfig:
+        size, parts = self.sampler.batch_size, self.train.accumulation
+        if size % parts:
+            raise ValueError(f"a batch of {size} can't be divided into train.accumulation={parts} equal parts")
+        return self
 
     def dump(self) -> dict[str, Any]:
         """The configuration as JSON values."""

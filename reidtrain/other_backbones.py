@@ -95,7 +95,7 @@ class TrunkEncoder(DualEncoder):
 
     def trunk(self) -> Trunk:
         """The transformer; its own modules, not copies."""
-        return Trunk(self.blocks, self.first, self.last)
+        return Trunk(self.blocks, self.first, self.last, recompute=self.recompute)
 
     def image_tokens(
         self, images: torch.Tensor, adapters: Sequence[Adapter] | None = None

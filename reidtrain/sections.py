@@ -136,6 +136,17 @@ class TrainConfig(Section):
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     clip_norm: Positive | None = None
+    accumulation: Count = 1
+    """Parts of a batch that pass the network one after another."""
+    accumulation_loss: Literal["batch", "part"] = "batch"
+    """What the loss sees, see `reidtrain.gradients`."""
+    gradient_checkpointing: bool = False
+    """Keep no activations of the transformers' blocks, compute them again on the way back."""
+    compile: bool = False
+    """Compile the model's forward with torch.compile."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of the weights' moving average, which is evaluated and kept; null for none, see `reidtrain.averaging`."""
+    ema_warmup: Count = 10
     threads: Annotated[int, Field(ge=0)] = 0
     shuffle_labels: bool = False
     log_every: Count = 10

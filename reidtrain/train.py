@@ -9,34 +9,31 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
-from reidtrain.batch import Batch
+from reidtrain.averaging import WeightAverage
+from reidtrain.backbones import recompute_blocks
 from reidtrain.checkpoint import assemble, prune, save_checkpoint, stored_state
 from reidtrain.config import RunConfig
-from reidtrain.data import ReIDDataset, collate
 from reidtrain.errors import UserError
+from reidtrain.feeding import numbered_batches, training_data, training_stages
+from reidtrain.gradients import InParts, Objective, backward
 from reidtrain.hardware import choose_precision, keep_memory
 from reidtrain.identities import with_classes
 from reidtrain.objectives import OBJECTIVES
 from reidtrain.optim import Group, build_optimizer, parameter_groups, rate_factor, set_rate
 from reidtrain.runlog import RunLog
 from reidtrain.runs import mark_best, prepare_folder, resume, sidecar
-from reidtrain.sampler import SAMPLERS, IdentityIndex, IdentitySampler
 from reidtrain.selection import selection_interval, validate
-from reidtrain.stages import Stage, begin, plan_stages, stage_at
-from reidtrain.transforms import Augment, ImageTransform
+from reidtrain.stages import Stage, begin, stage_at
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-    from reidtrain.backbones import DualEncoder
 
 
 def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Path:
@@ -69,28 +66,26 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
     select_every = selection_interval(config, total := stages[-1].stop, bare, backbone)
     save_every = config.train.save_every or total
     start, training = resume(run, config, bare, backbone, dataset.checksum)
-    model, optimizer = accelerator.prepare(bare, _optimizer(config, bare))
+    model, optimizer = accelerator.prepare(_for_training(config, bare), _optimizer(config, bare))
+    average = _average(config, stored_state(bare, backbone))
     if training is not None:
-        _restore_training(accelerator, optimizer, training)
-    seen = sorted(set(dataset.datasets.tolist()))
-    record = sidecar(config, backbone, dataset.checksum, dataset.describe(), seen)
+        _restore_training(accelerator, optimizer, average, training)
+    record = sidecar(config, backbone, dataset.checksum, dataset.describe(), sorted(set(dataset.datasets.tolist())))
 
     with RunLog(run, start=start, total=total, quiet=not accelerator.is_main_process) as log:
         log.write(start, "note", {"tables": str(dataset.describe()), "steps_per_epoch": len(stages[0].sampler)})
-        for step, batch in _batches(config, dataset, stages, start, total):
+        for step, batch in numbered_batches(config, dataset, stages, start, total):
             # One step.
-            stage = _stage_of(step, stages, bare, optimizer, config.train.seed, resumed=step == start)
+            stage, anew = _stage_of(step, stages, bare, optimizer, config.train.seed, resumed=step == start)
+            average.restart(anew)
             _seed(config.train.seed, step, accelerator.process_index)
             model.train()
             rate = set_rate(optimizer, _factor(config, step, stage.rates))
-            batch = batch.to(accelerator.device)
-            with accelerator.autocast():
-                outputs = model(batch)
-            losses = objective(outputs, batch, config.objective.options)
-            accelerator.backward(losses["total"])
+            losses = backward(accelerator, model, objective, batch.to(accelerator.device), parts=_loss_parts(config))
             norm = accelerator.clip_grad_norm_(model.parameters(), config.train.clip_norm or float("inf"))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            average.update()
             done = step + 1
             log.count(losses, samples=config.sampler.batch_size)
             if done % config.train.log_every == 0 or done == total:
@@ -101,32 +96,17 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
             select = done % select_every == 0 or (done == total and select_every <= total)
             if select or done % save_every == 0 or done == total:
                 if accelerator.is_main_process:
-                    metrics = validate(config, bare, backbone, done, log) if select else {}
-                    state = {"optimizer": optimizer.state_dict(), "scaler": _scaler_state(accelerator)}
-                    meta = {**record, "total": total, "metrics": metrics}
-                    save_checkpoint(run, done, state=stored_state(bare, backbone), training=state, meta=meta)
+                    kept = {"optimizer": optimizer.state_dict(), "scaler": _scaler_state(accelerator)}
+                    kept |= average.training_state()
+                    with average.in_place():
+                        metrics = validate(config, bare, backbone, done, log) if select else {}
+                        meta = {**record, "total": total, "metrics": metrics}
+                        save_checkpoint(run, done, state=stored_state(bare, backbone), training=kept, meta=meta)
                     mark_best(run, done, metrics, config.select, last=done == total)
                     prune(run, config.train.keep)
                 accelerator.wait_for_everyone()
                 log.restart_clock()
     return run
-
-
-def _batches(
-    config: RunConfig, dataset: ReIDDataset, stages: Sequence[Stage], start: int, total: int
-) -> Iterator[tuple[int, Batch]]:
-    """Number the batches from `start` to `total`, epoch after epoch, beginning in the middle of one if need be."""
-    step = start
-    while step < total:
-        stage = stage_at(stages, step)
-        loader = _loader(config, dataset, stage.sampler)
-        while step < stage.stop:
-            stage.sampler.set_position(*stage.position(step))
-            for batch in loader:
-                yield step, batch
-                step += 1
-                if step == stage.stop:
-                    break
 
 
 def _stage_of(
@@ -137,25 +117,17 @@ def _stage_of(
     seed: int,
     *,
     resumed: bool,
-) -> Stage:
-    """The stage of a step, begun or gone on with where this is its first step or the first after a resumption."""
+) -> tuple[Stage, list[torch.nn.Parameter]]:
+    """The stage of a step, begun or gone on with where this is its first step or the first after a resumption.
+
+    Returns:
+        The stage, and the parameters that it drew anew.
+    """
     stage = stage_at(stages, step)
-    if resumed or step == stage.start:
-        for parameter in begin(stage, model, seed, fresh=step == stage.start):
-            optimizer.state.pop(parameter, None)  # what the optimiser remembers of it is void
-    return stage
-
-
-def _loader(config: RunConfig, dataset: ReIDDataset, sampler: IdentitySampler) -> DataLoader[Batch]:
-    workers = config.data.workers
-    return DataLoader(
-        cast(Any, dataset),
-        batch_sampler=cast(Any, sampler),
-        collate_fn=collate,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        worker_init_fn=_quiet_worker,
-    )
+    anew = begin(stage, model, seed, fresh=step == stage.start) if resumed or step == stage.start else []
+    for parameter in anew:
+        optimizer.state.pop(parameter, None)  # what the optimiser remembers of it is void
+    return stage, anew
 
 
 def _factor(config: RunConfig, step: int, bounds: tuple[int, int]) -> float:
@@ -164,46 +136,9 @@ def _factor(config: RunConfig, step: int, bounds: tuple[int, int]) -> float:
     return rate_factor(step - first, last - first, options=options, schedule=config.optim.schedule)
 
 
-def training_data(config: RunConfig, backbone: DualEncoder) -> ReIDDataset:
-    """The data set of a configuration, augmented.
-
-    Raises:
-        UserError: when no manifest is named, or one lacks what the configuration asks for.
-    """
-    if not config.data.manifests:
-        raise UserError("no manifest is given: name one with --manifest (build one with `reidsynth build`)")
-    augment = {name: Augment(**options.model_dump()) for name, options in config.data.augment}
-    return ReIDDataset(
-        list(config.data.manifests),
-        config.data.split,
-        tables=config.data.tables.named(),
-        transform=ImageTransform(backbone.image_size, backbone.mean, backbone.std, augment),
-        tokenize=backbone.tokenize,
-        cache=config.data.cache,
-        accept_failed=config.data.accept_failed,
-        seed=config.train.seed,
-    )
-
-
-def training_stages(config: RunConfig, dataset: ReIDDataset, *, part: tuple[int, int] = (0, 1)) -> list[Stage]:
-    """The stages of a configuration with their samplers, for process `part[0]` of `part[1]`."""
-
-    def make(index: IdentityIndex) -> IdentitySampler:
-        return SAMPLERS[config.sampler.name](
-            index,
-            batch_size=config.sampler.batch_size,
-            per_identity=config.sampler.per_identity,
-            pairing=config.sampler.pairing,
-            seed=config.train.seed,
-            part=part,
-            shuffle_labels=config.train.shuffle_labels,
-        )
-
-    return plan_stages(config, dataset, make)
-
-
 def _accelerator(config: RunConfig) -> Accelerator:
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs
 
     if config.train.threads:
@@ -211,15 +146,38 @@ def _accelerator(config: RunConfig) -> Accelerator:
     # A model need not use all of its parameters in every batch: experts without tokens, modalities nobody has.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     precision = choose_precision(config.train.precision)
+    # A process may train several runs; accelerate would hold each to the precision of the first.
+    AcceleratorState._reset_state()
     # Without saying `cpu`, processes that torchrun started on a machine without a GPU would not know of each other.
     return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
 
 
-def _objective(config: RunConfig) -> Any:  # noqa: ANN401 - a reidtrain.objectives.Objective
+def _for_training(config: RunConfig, model: torch.nn.Module) -> torch.nn.Module:
+    """The model as training calls it: compiled, recomputed, in parts, as configured."""
+    if config.train.gradient_checkpointing:
+        recompute_blocks(model)
+    if config.train.compile:
+        model.compile()
+    cached = config.train.accumulation if config.train.accumulation_loss == "batch" else 1
+    return InParts(model, cached) if cached > 1 else model
+
+
+def _loss_parts(config: RunConfig) -> int:
+    return config.train.accumulation if config.train.accumulation_loss == "part" else 1
+
+
+def _average(config: RunConfig, state: Mapping[str, torch.Tensor]) -> WeightAverage:
+    """The moving average of the weights; without one, an average of nothing."""
+    decay = config.train.ema
+    return WeightAverage({} if decay is None else state, decay=decay or 0.0, warmup=config.train.ema_warmup)
+
+
+def _objective(config: RunConfig) -> Objective:
     name = config.objective.name
     if name not in OBJECTIVES:
         raise UserError(f"objective {name!r} is unknown: choose one of {', '.join(sorted(OBJECTIVES))}")
-    return OBJECTIVES[name]
+    chosen = OBJECTIVES[name]
+    return lambda outputs, batch: chosen(outputs, batch, config.objective.options)
 
 
 def _optimizer(config: RunConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
@@ -233,8 +191,11 @@ def _optimizer(config: RunConfig, model: torch.nn.Module) -> torch.optim.Optimiz
     return build_optimizer(options.name, groups, betas=options.betas, eps=options.eps, momentum=options.momentum)
 
 
-def _restore_training(accelerator: Accelerator, optimizer: torch.optim.Optimizer, training: Mapping[str, Any]) -> None:
+def _restore_training(
+    accelerator: Accelerator, optimizer: torch.optim.Optimizer, average: WeightAverage, training: Mapping[str, Any]
+) -> None:
     optimizer.load_state_dict(training["optimizer"])
+    average.resume(training)
     if accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(training["scaler"])
 
@@ -250,14 +211,6 @@ def _seed(seed: int, step: int, process: int) -> None:
     random.seed(number)
     np.random.seed(number % 2**32)  # noqa: NPY002 - libraries that draw from the global state are seeded through it
     torch.manual_seed(number >> 1)
-
-
-def _quiet_worker(_: int) -> None:
-    """One thread per worker: the loop's process has the others."""
-    import cv2
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
 
 
 def _require_finite(loss: float, step: int, rate: float) -> None:

@@ -5,12 +5,13 @@ Blocks of open_clip and of timm are walked alike; a mask of padded places takes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from reidtrain.attention import attention_kernel
 
@@ -22,12 +23,19 @@ class Trunk(nn.Module):
         blocks: open_clip's `ResidualAttentionBlock` or timm's `Block`.
         first: norm before the blocks; none by default.
         last: norm behind them; none by default.
+        recompute: keep no activations of a block, compute them again on the way back.
     """
 
     def __init__(
-        self, blocks: Iterable[nn.Module], first: nn.Module | None = None, last: nn.Module | None = None
+        self,
+        blocks: Iterable[nn.Module],
+        first: nn.Module | None = None,
+        last: nn.Module | None = None,
+        *,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
+        self.recompute = recompute
         self.first, self.last = first or nn.Identity(), last or nn.Identity()
         self.blocks = nn.ModuleList(blocks)
 
@@ -42,15 +50,30 @@ class Trunk(nn.Module):
             (B, L, W); what stands at padded places means nothing.
         """
         tokens = self.first(tokens)
-        for module in self.blocks:
-            block = cast(Any, module)
-            if hasattr(block, "ln_1"):
-                tokens = tokens + block.ls_1(_open_clip_attention(block.attn, block.ln_1(tokens), mask))
-                tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
-            else:
-                tokens = tokens + block.ls1(_timm_attention(block.attn, block.norm1(tokens), mask))
-                tokens = tokens + block.ls2(block.mlp(block.norm2(tokens)))
+        for block in self.blocks:
+            tokens = run_block(_block, block, tokens, mask, recompute=self.recompute)
         return cast(torch.Tensor, self.last(tokens))
+
+
+def run_block(
+    block: Callable[..., torch.Tensor],
+    *arguments: object,
+    recompute: bool,
+) -> torch.Tensor:
+    """Run a block; with `recompute`, keep none of its activations for the way back (gradient checkpointing)."""
+    if not recompute or not torch.is_grad_enabled():
+        return block(*arguments)
+    recomputed: torch.Tensor = checkpoint(block, *arguments, use_reentrant=False)
+    return recomputed
+
+
+def _block(module: nn.Module, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    block = cast(Any, module)
+    if hasattr(block, "ln_1"):
+        tokens = tokens + block.ls_1(_open_clip_attention(block.attn, block.ln_1(tokens), mask))
+        return cast(torch.Tensor, tokens + block.ls_2(block.mlp(block.ln_2(tokens))))
+    tokens = tokens + block.ls1(_timm_attention(block.attn, block.norm1(tokens), mask))
+    return cast(torch.Tensor, tokens + block.ls2(block.mlp(block.norm2(tokens))))
 
 
 def fresh_trunk(width: int, depth: int, heads: int) -> Trunk:

@@ -36,6 +36,7 @@ from reidtrain.backbones import DualEncoder
 from reidtrain.batch import IMAGE_MODALITIES, MODALITIES, Batch
 from reidtrain.errors import UserError
 from reidtrain.losses import unit
+from reidtrain.models.joining import join_named
 from reidtrain.models.tokenizers import AttributeFinder, ImageTokenizer, pool_tokens
 
 RESIDUAL_LENGTH = 0.1
@@ -103,6 +104,21 @@ class AIOOutputs:
     rows: torch.Tensor
     words: torch.Tensor
     targets: torch.Tensor
+
+    @classmethod
+    def join(cls, parts: Sequence[AIOOutputs]) -> AIOOutputs:
+        """Join the outputs of parts of a batch; parts too small for the neck's statistics have no logits."""
+        sizes = [len(next(iter(part.present.values()))) for part in parts]
+        starts = [sum(sizes[:number]) for number in range(len(sizes))]
+        classified = [(part, start) for part, start in zip(parts, starts, strict=True) if part.logits is not None]
+        return cls(
+            join_named([part.features for part in parts], sizes),
+            join_named([part.present for part in parts], sizes),
+            torch.cat([part.logits for part, _ in classified if part.logits is not None]) if classified else None,
+            torch.cat([part.rows + start for part, start in classified] or [parts[0].rows]),
+            torch.cat([part.words for part in parts]),
+            torch.cat([part.targets for part in parts]),
+        )
 
 
 class AIO(nn.Module):

@@ -93,6 +93,18 @@ class DMFOutputs:
     valid: torch.Tensor
     is_text: torch.Tensor
 
+    @classmethod
+    def join(cls, parts: Sequence[DMFOutputs]) -> DMFOutputs:
+        """Join the outputs of parts of a batch; no logits where a part with one valid row has none."""
+        whole = all(part.logits is not None or not bool(part.valid.any()) for part in parts)
+        logits = [part.logits for part in parts if part.logits is not None]
+        return cls(
+            torch.cat([part.features for part in parts]),
+            torch.cat(logits) if whole and logits else None,
+            torch.cat([part.valid for part in parts]),
+            torch.cat([part.is_text for part in parts]),
+        )
+
 
 class _Sequence(nn.Module):
     """One modality's way into the transformer: linear map, class token, positions."""

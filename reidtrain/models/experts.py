@@ -7,10 +7,13 @@ expert, and the same numbers come out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+
+from reidtrain.models.joining import join_sequences
 
 ROUTINGS = ("adaptive", "topk", "soft", "hash", "mlp")
 ROUTING_UNITS = ("token", "sequence")
@@ -29,6 +32,15 @@ class Routing:
     probabilities: torch.Tensor
     active: torch.Tensor
     mask: torch.Tensor
+
+    @classmethod
+    def join(cls, parts: Sequence[Routing]) -> Routing:
+        """Join one layer's routing of parts of a batch; places behind a part's longest sequence don't count."""
+        return cls(
+            join_sequences([part.probabilities for part in parts]),
+            join_sequences([part.active for part in parts]),
+            join_sequences([part.mask for part in parts]),
+        )
 
 
 def adaptive_gates(probabilities: torch.Tensor, threshold: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -28,6 +28,7 @@ from reidtrain.batch import SEVEN_MODES, Batch
 from reidtrain.errors import UserError
 from reidtrain.models.experts import ROUTING_UNITS, ROUTINGS, ExpertLayer, ExpertOptions, Routing, adaptive_gates
 from reidtrain.models.fusion import FUSIONS, QUERY_MODALITIES, Fusion, segment_tokens, stripe_tokens
+from reidtrain.models.joining import join_named
 
 __all__ = ["FlexiReID", "FlexiReIDOptions", "FlexiReIDOutputs", "adaptive_gates", "build"]
 
@@ -122,6 +123,18 @@ class FlexiReIDOutputs:
     gallery: torch.Tensor
     gallery_valid: torch.Tensor
     routing: list[Routing] = field(default_factory=list)
+
+    @classmethod
+    def join(cls, parts: Sequence[FlexiReIDOutputs]) -> FlexiReIDOutputs:
+        """Join the outputs of parts of a batch."""
+        rows = [len(part.gallery) for part in parts]
+        return cls(
+            queries=join_named([part.queries for part in parts], rows),
+            valid=join_named([part.valid for part in parts], rows),
+            gallery=torch.cat([part.gallery for part in parts]),
+            gallery_valid=torch.cat([part.gallery_valid for part in parts]),
+            routing=[Routing.join(layer) for layer in zip(*(part.routing for part in parts), strict=True)],
+        )
 
 
 class FlexiReID(nn.Module):
@@ -274,11 +287,16 @@ def _all(present: Mapping[str, torch.Tensor], names: Sequence[str]) -> torch.Ten
 
 def _adapters(layers: nn.ModuleList, routing: list[Routing] | None) -> list[Adapter]:
     def bind(layer: nn.Module) -> Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]:
+        told = False
+
         def adapt(tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+            nonlocal told
             update: torch.Tensor
             update, routed = layer(tokens, mask)
-            if routing is not None and routed is not None:
+            # Gradient checkpointing calls a second time, on the way back.
+            if routing is not None and routed is not None and not told:
                 routing.append(routed)
+                told = True
             return update
 
         return adapt

@@ -23,6 +23,7 @@ from torch import nn
 from reidtrain.backbones import DualEncoder, require_clip
 from reidtrain.batch import Batch
 from reidtrain.errors import UserError
+from reidtrain.models.joining import join_named
 
 QUERIES = (("text",), ("sketch",), ("text", "sketch"))
 
@@ -40,6 +41,12 @@ class UNIReIDOutputs:
     features: dict[str, torch.Tensor]
     valid: torch.Tensor
     scale: torch.Tensor
+
+    @classmethod
+    def join(cls, parts: Sequence[UNIReIDOutputs]) -> UNIReIDOutputs:
+        """Join the outputs of parts of a batch."""
+        features = join_named([part.features for part in parts], [len(part.valid) for part in parts])
+        return cls(features, torch.cat([part.valid for part in parts]), parts[0].scale)
 
 
 class UNIReID(nn.Module):

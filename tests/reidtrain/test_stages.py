@@ -7,8 +7,9 @@ import torch
 
 from reidtrain.checkpoint import assemble, checkpoints, read_weights
 from reidtrain.errors import UserError
+from reidtrain.feeding import training_data, training_stages
 from reidtrain.stages import begin, stage_at
-from reidtrain.train import train, training_data, training_stages
+from reidtrain.train import train
 
 FINE = "{name: fine, modalities: [rgb], model: {modality_mix: 1.0}, restart: ['^classifier$'], own_schedule: true}"
 STAGES = f"stages=[{{name: pre, share: 2.0, datasets: [people]}}, {FINE}]"
