@@ -8,6 +8,7 @@ import time
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -25,8 +26,26 @@ LOOK_AHEAD = 3  # blocks in flight for each worker: enough to keep it busy, few 
 class Engine(Protocol):
     """Runs a function over tasks; what comes out never depends on the engine or on its number of workers."""
 
-    def imap(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """Yield function(task) in the order of the tasks, with bounded look-ahead."""
+    @property
+    def workers(self) -> int:
+        """How many work at once."""
+        ...
+
+    def imap(
+        self,
+        function: Callable[[Any], Result],
+        tasks: Iterable[Task],
+        *,
+        fetch: Callable[[Task], Any] | None = None,
+    ) -> Iterator[Result]:
+        """Yield function(task) in the order of the tasks, with bounded look-ahead.
+
+        Args:
+            function: runs in a worker.
+            tasks: what it is given, one by one.
+            fetch: reads what a task names; the function is given that instead. It runs where files can be read, in this
+                process where workers are on other machines.
+        """
         ...
 
     def __enter__(self) -> Self: ...
@@ -45,10 +64,15 @@ class LocalEngine:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
-        if self.workers < 1:
-            raise UserError(f"--workers is {self.workers}: it must be at least 1")
+        self._workers = len(os.sched_getaffinity(0)) if workers is None else workers
+        if self._workers < 1:
+            raise UserError(f"--workers is {self._workers}: it must be at least 1")
         self._pool: ProcessPoolExecutor | None = None
+
+    @property
+    def workers(self) -> int:
+        """Number of processes."""
+        return self._workers
 
     def __enter__(self) -> Self:
         """Open the engine; processes start with the first task."""
@@ -60,8 +84,20 @@ class LocalEngine:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
-    def imap(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """Yield function(task) in the order of the tasks, with bounded look-ahead."""
+    def imap(
+        self,
+        function: Callable[[Any], Result],
+        tasks: Iterable[Task],
+        *,
+        fetch: Callable[[Task], Any] | None = None,
+    ) -> Iterator[Result]:
+        """Yield function(fetch(task)) in the order of the tasks, with bounded look-ahead; workers fetch for themselves.
+
+        Raises:
+            UserError: a worker was killed.
+        """
+        if fetch is not None:
+            function = partial(_fetched, function, fetch)
         if self.workers == 1:
             yield from map(function, tasks)
             return
@@ -91,6 +127,35 @@ class LocalEngine:
             initializer=_prepare_worker,
             initargs=(os.getpid(), threads),
         )
+
+
+def _fetched(function: Callable[[Any], Result], fetch: Callable[[Task], Any], task: Task) -> Result:
+    return function(fetch(task))
+
+
+def engine_of(name: str, workers: int | None, *, address: str | None = None, gpus_per_worker: float = 0.0) -> Engine:
+    """An engine by its name.
+
+    Args:
+        name: `local` or `ray`.
+        workers: how many; None for all that there is room for.
+        address: of a Ray cluster.
+        gpus_per_worker: share of a GPU that each worker of a Ray cluster holds.
+
+    Raises:
+        UserError: a value can't be, or does not go with the engine, or Ray is missing.
+    """
+    if name == "ray":
+        from reidsynth.clusters import RayEngine
+
+        return RayEngine(workers, address=address, gpus_per_worker=gpus_per_worker)
+    if name != "local":
+        raise UserError(f"--engine {name!r} is unknown: choose local or ray")
+    given = {"--address": address, "--gpus-per-worker": gpus_per_worker}
+    stray = [option for option, value in given.items() if value]
+    if stray:
+        raise UserError(f"{' and '.join(stray)} mean a Ray cluster: add --engine ray")
+    return LocalEngine(workers)
 
 
 def _prepare_worker(parent: int, threads: int) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from reidsynth.schema import Content, TableSpec
+
 _FIELDS = tuple(field.name for field in fields(Record))
 
 
@@ -37,6 +39,16 @@ class _SourceTask:
     parameters: str  # JSON: hashable, so that a worker builds the source once
     split: str
     records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """A block's rows as the source read them."""
+
+    rows: list[tuple[Record, Content]]
+    split: str
+    dataset: str
+    specs: tuple[TableSpec, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +112,11 @@ def ingest(
     with locked(out):
         if any(not job.done(out) for job in jobs):
             (out / MANIFEST_FILE).unlink(missing_ok=True)  # its checksums would no longer be those on disk
-        execute(out, jobs, schemas, _read_block, run=run, label=f"ingest {name}")
+        # A drawn world is drawn by the workers; files are read where they are.
+        resolved = resolved_parameters(source)
+        drawn = rows.without_root(resolved) == resolved
+        read, lay_out = (None, _read_and_lay_out) if drawn else (_read, _lay_out)
+        execute(out, jobs, schemas, lay_out, run=run, label=f"ingest {name}", fetch=read)
         info = ManifestInfo(
             name=title or source.dataset(),
             about=about,
@@ -175,10 +191,18 @@ def _source(name: str, parameters: str) -> Source:
     return build_source(name, json.loads(parameters))
 
 
-def _read_block(task: _SourceTask) -> dict[str, pa.RecordBatch]:
+def _read(task: _SourceTask) -> _Read:
     source = _source(task.source, task.parameters)
     read = [(record, source.read(record)) for record in task.records]
-    return rows.source_batches(read, split=task.split, dataset=source.dataset(), specs=source.tables())
+    return _Read(read, task.split, source.dataset(), source.tables())
+
+
+def _lay_out(block: _Read) -> dict[str, pa.RecordBatch]:
+    return rows.source_batches(block.rows, split=block.split, dataset=block.dataset, specs=block.specs)
+
+
+def _read_and_lay_out(task: _SourceTask) -> dict[str, pa.RecordBatch]:
+    return _lay_out(_read(task))
 
 
 def _source_info(source: Source) -> SourceInfo:

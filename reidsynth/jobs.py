@@ -137,8 +137,20 @@ def execute(
     run: Run,
     label: str,
     check: Manifest | None = None,
+    fetch: Callable[[Any], Any] | None = None,
 ) -> None:
-    """Make the shards that are not there yet, in order."""
+    """Make the shards that are not there yet, in order.
+
+    Args:
+        out: the manifest's folder.
+        jobs: all shards.
+        schemas: of their tables.
+        function: makes a block's rows of what was fetched for it.
+        run: engine and progress.
+        label: of the bar.
+        check: a manifest whose shards are checked before they are read.
+        fetch: reads what a task names; None where the task says all.
+    """
     waiting = [job for job in jobs if not job.done(out)]
     if not waiting:
         return
@@ -153,7 +165,7 @@ def execute(
         smoothing=0.1,
     )
     results: Iterator[dict[str, pa.RecordBatch]] = run.engine.imap(
-        function, (task for job in waiting for task in job.tasks)
+        function, (task for job in waiting for task in job.tasks), fetch=fetch
     )
     with bar:
         for job in waiting:

@@ -44,10 +44,23 @@ class _StepTask:
     step: str
     method: str
     parameters: str
+    weights: str
     inputs: tuple[str, ...]
     split: str
     start: int
     stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """A block's rows, as they are sent to a worker that may not see the manifest."""
+
+    step: str
+    method: str
+    parameters: str
+    weights: str
+    inputs: Mapping[str, TableSpec]
+    rows: Mapping[str, pa.Table]
 
 
 def run_step(out: Path, name: str, method: str, parameters: Mapping[str, Any], *, run: Run) -> Manifest:
@@ -84,18 +97,20 @@ def run_step(out: Path, name: str, method: str, parameters: Mapping[str, Any], *
             inputs=step.inputs(tuple(manifest.tables)),
         )
         _refuse_overwriting(manifest, spec)
-        make: Callable[[_StepTask], dict[str, pa.RecordBatch]] = _make_block
+        weights = json.dumps(made.weights) if made.weights else ""
+        make: Callable[[_Fetched], dict[str, pa.RecordBatch]] = _make_block
         if isinstance(step, GatheringStep):
             gathered = stack.enter_context(step.gather(manifest, run.allowance, run.progress))
             made = made.model_copy(update={"weights": {**made.weights, **gathered.weights}})
             make = partial(_make_block, process=gathered.process)
             run = replace(run, engine=LocalEngine(1))  # what was gathered is here
-        jobs = _step_jobs(manifest, spec, made, fields)
+        jobs = _step_jobs(manifest, spec, made, fields, weights)
         if spec.name in manifest.tables and any(not job.done(out) for job in jobs):
             others = {key: table for key, table in manifest.tables.items() if key != spec.name}
             write_info(out, manifest.info.model_copy(update={"tables": others}))
         waiting = shared_captions.drafts(out, jobs) if spec.kind == "text" else jobs
-        execute(out, waiting, {spec.name: table_schema(spec)}, make, run=run, label=f"{name} {method}", check=manifest)
+        schemas = {spec.name: table_schema(spec)}
+        execute(out, waiting, schemas, make, run=run, label=f"{name} {method}", check=manifest, fetch=_fetch_block)
         if spec.kind == "text":
             shared_captions.settle(out, jobs, manifest.info.captures, spec)
         table = table_info(out, jobs, spec, made)
@@ -130,7 +145,7 @@ def _refuse_overwriting(manifest: Manifest, spec: TableSpec) -> None:
         raise UserError(f"{manifest.path} got its table {spec.name!r} from the data set: no step may replace it")
 
 
-def _step_jobs(manifest: Manifest, spec: TableSpec, made: StepInfo, fields: str) -> list[Job]:
+def _step_jobs(manifest: Manifest, spec: TableSpec, made: StepInfo, fields: str, weights: str) -> list[Job]:
     jobs = []
     for split in manifest.splits:
         shards = [shard for shard in manifest.info.captures if shard.split == split]
@@ -142,6 +157,7 @@ def _step_jobs(manifest: Manifest, spec: TableSpec, made: StepInfo, fields: str)
                 made.name,
                 made.method,
                 fields,
+                weights,
                 made.inputs,
                 split,
             )
@@ -161,8 +177,19 @@ def _step_jobs(manifest: Manifest, spec: TableSpec, made: StepInfo, fields: str)
 
 
 @lru_cache(maxsize=4)
-def _step(name: str, method: str, parameters: str) -> Step:
-    return build_step(name, method, json.loads(parameters))
+def _step(name: str, method: str, parameters: str, weights: str) -> Step:
+    """The step in a worker.
+
+    Raises:
+        UserError: its weights there are not those that the manifest will name.
+    """
+    step = build_step(name, method, json.loads(parameters))
+    if weights and step.weights() != json.loads(weights):
+        raise UserError(
+            f"the weights of step {name!r}, method {method!r}, differ from those that the command began with: put the "
+            "same files at the same path on every node, and leave them alone while it runs"
+        )
+    return step
 
 
 @lru_cache(maxsize=4)
@@ -170,14 +197,24 @@ def _opened(folder: str) -> Manifest:
     return Manifest(Path(folder), read_info(Path(folder)))
 
 
-def _make_block(
-    task: _StepTask, process: Callable[[Sequence[Sample]], list[Made]] | None = None
-) -> dict[str, pa.RecordBatch]:
-    step = _step(task.step, task.method, task.parameters)
+def _fetch_block(task: _StepTask) -> _Fetched:
     _opened.cache_clear()  # an earlier step may have added tables since
     manifest = _opened(task.folder)
-    readers = {name: manifest.table(name, task.split) for name in ("captures", *task.inputs)}
-    specs = {name: manifest.tables[name].spec for name in task.inputs}
-    block = {name: reader.rows(task.start, task.stop) for name, reader in readers.items()}
+    numbers = range(task.start, task.stop)
+    return _Fetched(
+        step=task.step,
+        method=task.method,
+        parameters=task.parameters,
+        weights=task.weights,
+        inputs={name: manifest.tables[name].spec for name in task.inputs},
+        rows={name: manifest.table(name, task.split).take(numbers) for name in ("captures", *task.inputs)},
+    )
+
+
+def _make_block(
+    fetched: _Fetched, process: Callable[[Sequence[Sample]], list[Made]] | None = None
+) -> dict[str, pa.RecordBatch]:
+    step = _step(fetched.step, fetched.method, fetched.parameters, fetched.weights)
+    block = {name: table.to_pylist() for name, table in fetched.rows.items()}
     spec = step.output()
-    return {spec.name: rows.step_batch(process or step.process, block, inputs=specs, output=spec)}
+    return {spec.name: rows.step_batch(process or step.process, block, inputs=fetched.inputs, output=spec)}

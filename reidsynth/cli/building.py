@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reidsynth.cli.shell import (
+    Address,
     AllowEgress,
     AsJson,
+    EngineName,
+    GpusPerWorker,
     ManifestPath,
     MaxCost,
     MaxFailed,
@@ -63,19 +66,22 @@ def steps(as_json: AsJson = False) -> None:
     epilog="Example: reidsynth ingest market1501 /data/Market-1501-v15.09.15 --out data/market\n\n"
     "Example: reidsynth ingest folder crops --set 'pattern={pid}_c{camid}_{_}.png' --out data/crops"
 )
-def ingest(
+def ingest(  # noqa: PLR0913 - one argument for each option
     source: Annotated[str, typer.Argument(help="Name of the source; see `reidsynth sources`.")],
     root: Annotated[Path, typer.Argument(help="The data set's folder, as its owners ship it.")],
     out: Out,
     settings: Settings = None,
     workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
     max_failed: MaxFailed = 0.05,
     as_json: AsJson = False,
 ) -> None:
     """Read a data set into a manifest: captures, and the modalities that it holds itself."""
     from reidsynth.ingest import ingest as run_ingest
 
-    with running(workers) as run:
+    with running(workers, engine=engine, address=address, gpus_per_worker=gpus_per_worker) as run:
         manifest = run_ingest(out, source, {"root": str(root)} | parameters(settings), run=run)
     finish(manifest, max_failed=max_failed, as_json=as_json)
 
@@ -85,12 +91,15 @@ def demo(
     out: Out,
     settings: Settings = None,
     workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Draw a world of pedestrians: photographs, masks, infrared images, sketches and descriptions."""
     from reidsynth.ingest import ingest as run_ingest
 
-    with running(workers) as run:
+    with running(workers, engine=engine, address=address, gpus_per_worker=gpus_per_worker) as run:
         manifest = run_ingest(out, "demo", parameters(settings), run=run)
     finish(manifest, max_failed=0.0, as_json=as_json)
 
@@ -98,17 +107,20 @@ def demo(
 def _step_command(name: str, default: str, about: str, example: str) -> Callable[..., None]:
     """Register the command of one step."""
 
-    def command(
+    def command(  # noqa: PLR0913 - one argument for each option
         manifest: ManifestPath,
         method: Annotated[str, typer.Option("--method", help="How; see `reidsynth steps`.")] = default,
         settings: Settings = None,
         workers: Workers = None,
+        engine: EngineName = "local",
+        address: Address = None,
+        gpus_per_worker: GpusPerWorker = 0.0,
         max_failed: MaxFailed = 0.05,
         as_json: AsJson = False,
     ) -> None:
         from reidsynth.pipeline import run_step
 
-        with running(workers) as run:
+        with running(workers, engine=engine, address=address, gpus_per_worker=gpus_per_worker) as run:
             made = run_step(manifest, name, method, parameters(settings), run=run)
         finish(made, max_failed=max_failed, as_json=as_json)
 
@@ -156,7 +168,9 @@ def roots_of(given: list[str]) -> Path | dict[str, Path] | None:
     epilog="Example: reidsynth build manifests/demo.yaml --out data/demo\n\n"
     "Example: reidsynth build manifests/demo.yaml --out data/small --set train=50 --set seed=1\n\n"
     "Example: reidsynth build manifests/aio-train.yaml --root synth-pedes=/data/SYNTH-PEDES --root llcm=/data/LLCM "
-    "--root market-sketch-1k=/data/MaSk1K --out data/aio"
+    "--root market-sketch-1k=/data/MaSk1K --out data/aio\n\n"
+    "Example: reidsynth build manifests/demo.yaml --out data/demo --engine ray --address 10.0.0.1:6379 "
+    "--gpus-per-worker 0.25"
 )
 def build(  # noqa: PLR0913 - one argument for each option
     recipe: Annotated[Path, typer.Argument(help="YAML recipe.")],
@@ -167,6 +181,9 @@ def build(  # noqa: PLR0913 - one argument for each option
     ] = None,
     settings: Settings = None,
     workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
     max_failed: MaxFailed = 0.05,
     allow_egress: AllowEgress = False,
     max_cost: MaxCost = None,
@@ -178,6 +195,7 @@ def build(  # noqa: PLR0913 - one argument for each option
     from reidsynth.spending import Allowance
 
     loaded = load_recipe(recipe, root=roots_of(root or []), overrides=settings or [])
-    with running(workers, Allowance(egress=allow_egress, max_cost=max_cost)) as run:
+    allowance = Allowance(egress=allow_egress, max_cost=max_cost)
+    with running(workers, allowance, engine=engine, address=address, gpus_per_worker=gpus_per_worker) as run:
         manifest = run_build(loaded, out, run=run)
     finish(manifest, max_failed=max_failed, as_json=as_json, unmet=[] if settings else unmet(loaded, manifest))

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reidsynth.cli.shell import (
+    Address,
     AllowEgress,
     AsJson,
+    EngineName,
+    GpusPerWorker,
     ManifestPath,
     MaxCost,
     MaxFailed,
@@ -37,6 +40,9 @@ def caption(  # noqa: PLR0913 - one argument for each option
     method: Annotated[str, typer.Option("--method", help="How; see `reidsynth steps`.")] = "template",
     settings: Settings = None,
     workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
     max_failed: MaxFailed = 0.05,
     allow_egress: AllowEgress = False,
     max_cost: MaxCost = None,
@@ -52,7 +58,7 @@ def caption(  # noqa: PLR0913 - one argument for each option
         _tell(estimate_step(manifest, "caption", method, parameters(settings)), max_cost, as_json=as_json)
         return
     allowance = Allowance(egress=allow_egress, max_cost=max_cost, limit=limit)
-    with running(workers, allowance) as run:
+    with running(workers, allowance, engine=engine, address=address, gpus_per_worker=gpus_per_worker) as run:
         made = run_step(manifest, "caption", method, parameters(settings), run=run)
     finish(made, max_failed=max_failed, as_json=as_json)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -48,6 +48,16 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter; may be repeated. Values are YAML.")
 ]
 Workers = Annotated[int | None, typer.Option("--workers", help="Processes; one for each core by default.")]
+EngineName = Annotated[
+    Literal["local", "ray"], typer.Option("--engine", help="Where to work: processes here, or a Ray cluster.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="Of the Ray cluster, host:port or ray://host:port; one of this machine by default."),
+]
+GpusPerWorker = Annotated[
+    float, typer.Option("--gpus-per-worker", min=0, help="GPUs that each worker of a Ray cluster holds; 0.25 is usual.")
+]
 MaxFailed = Annotated[
     float, typer.Option("--max-failed", help="Largest share of failed rows in a table; more ends with exit code 2.")
 ]
@@ -62,19 +72,29 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.
 
 
 @contextmanager
-def running(workers: int | None, allowance: Allowance | None = None) -> Iterator[Run]:
+def running(
+    workers: int | None,
+    allowance: Allowance | None = None,
+    *,
+    engine: str = "local",
+    address: str | None = None,
+    gpus_per_worker: float = 0.0,
+) -> Iterator[Run]:
     """An engine for the time of one command.
 
     Args:
         workers: processes, None for one a core.
         allowance: what steps may spend and send out; None allows nothing.
+        engine: `local` or `ray`.
+        address: of a Ray cluster.
+        gpus_per_worker: share of a GPU of each worker on a Ray cluster.
     """
-    from reidsynth.engines import LocalEngine
+    from reidsynth.engines import engine_of
     from reidsynth.jobs import Run
     from reidsynth.spending import Allowance
 
-    with LocalEngine(workers) as engine:
-        yield Run(engine, allowance=allowance or Allowance())
+    with engine_of(engine, workers, address=address, gpus_per_worker=gpus_per_worker) as opened:
+        yield Run(opened, allowance=allowance or Allowance())
 
 
 def parameters(settings: list[str] | None) -> dict[str, Any]:
