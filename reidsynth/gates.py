@@ -18,7 +18,7 @@ SCORES: dict[str, tuple[str, ...]] = {
     "rgb": ("mean", "std"),
     "mask": ("area", "confidence", "border", "largest"),
     "sketch": ("ink", "std"),
-    "ir": ("range", "std"),
+    "ir": ("range", "std", "grey"),
     "text": (
         "words",
         "longest",
@@ -48,6 +48,8 @@ class Thresholds:
         sketch_ink_max: mean darkness above which it is a black page.
         ir_range: spread of the grey values between the 1st and 99th percentile, of 255.
         ir_std: standard deviation of the grey values, of 255.
+        ir_grey: correlation of a generated infrared image with the photograph's luminance, of either sign, above which
+            it tells no more than the photograph in grey.
         text_words: words of the shortest caption.
         text_words_most: words of the longest caption.
         text_short_tokens: CLIP tokens of the version that is meant to fit CLIP, start and end included.
@@ -66,6 +68,7 @@ class Thresholds:
     sketch_ink_max: float = 0.6
     ir_range: float = 8.0
     ir_std: float = 2.0
+    ir_grey: float = 0.99
     text_words: float = 1.0
     text_words_most: float = 130.0
     text_short_tokens: float = 77.0
@@ -185,12 +188,38 @@ def _check_sketch(scores: Scores, limits: Thresholds) -> str | None:
 def _measure_ir(image: np.ndarray | Text) -> Scores:
     grey = _grey(image)
     low, high = np.percentile(grey, (1, 99))
-    return {"range": float(high - low), "std": float(grey.std())}
+    return {"range": float(high - low), "std": float(grey.std()), "grey": None}
+
+
+def generated_scores(modality: str, made: np.ndarray, photo: np.ndarray) -> dict[str, float]:
+    """Raw scores of what a generator made, besides those that every image gets.
+
+    A real infrared image may well look like its photograph in grey, and pseudo-infrared is one of its channels; only
+    of what a network generated is it a failure.
+
+    Args:
+        modality: of the image.
+        made: uint8 (H, W).
+        photo: uint8 (H, W, 3).
+
+    Returns:
+        For infrared `grey`: the correlation with the photograph's luminance, 0..1, whatever its sign; 0 where either
+        is flat.
+    """
+    if modality != "ir":
+        return {}
+    ours = made.astype(np.float64) - made.mean()
+    grey = photo @ np.array([0.2989, 0.5870, 0.1140])
+    theirs = grey - grey.mean()
+    size = float(np.sqrt((ours**2).sum() * (theirs**2).sum()))
+    return {"grey": abs(float((ours * theirs).sum())) / size if size > 0 else 0.0}
 
 
 def _check_ir(scores: Scores, limits: Thresholds) -> str | None:
     blank = _below(scores["range"], limits.ir_range) or _below(scores["std"], limits.ir_std)
-    return "blank infrared image" if blank else None
+    if blank:
+        return "blank infrared image"
+    return "infrared image is just grey" if _above(scores["grey"], limits.ir_grey) else None
 
 
 def _measure_text(text: np.ndarray | Text) -> Scores:

@@ -42,7 +42,10 @@ def test_import_rules(path):
     roots = {module.split(".")[0] for module in modules}
     if name.startswith("reidsynth"):
         assert "reidtrain" not in roots
-        assert not {"torch"} & {m.split(".")[0] for m in imported(path, at_import=True)}, "torch is imported where used"
+        at_import = imported(path, at_import=True)
+        if not name.startswith("reidsynth.translator"):
+            assert "torch" not in {module.split(".")[0] for module in at_import}, "torch is imported where used"
+            assert not [m for m in at_import if m.startswith("reidsynth.translator")], "which imports torch"
     elif name != "reidtrain.data":
         assert "reidsynth" not in roots, "only reidtrain.data reads manifests"
     for package, other in (("reidsynth.sources.", "reidsynth.steps"), ("reidsynth.steps.", "reidsynth.sources")):

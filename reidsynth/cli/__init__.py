@@ -11,6 +11,7 @@ from reidsynth.cli import (
     planning,
     publishing,
     selecting,
+    training,
     verifying,
 )
 from reidsynth.cli.shell import app
@@ -25,5 +26,6 @@ __all__ = [
     "planning",
     "publishing",
     "selecting",
+    "training",
     "verifying",
 ]

@@ -29,10 +29,12 @@ STEPS: dict[str, dict[str, str]] = {
         "pidinet": "reidsynth.steps.edges:Pidinet",
         "hed": "reidsynth.steps.edges:Hed",
         "diffusion": "reidsynth.steps.diffusion:DiffusionSketch",
+        "gan": "reidsynth.steps.gan:GanSketch",
     },
     "build-ir": {
         "channel-augmentation": "reidsynth.steps.channel_augmentation:ChannelAugmentation",
         "diffusion": "reidsynth.steps.diffusion:DiffusionInfrared",
+        "gan": "reidsynth.steps.gan:GanInfrared",
     },
     "caption": {
         "template": "reidsynth.steps.captions.template:Template",

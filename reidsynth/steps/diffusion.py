@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from reidsynth import weights
+from reidsynth import gates, weights
 from reidsynth.draws import sample_seed
 from reidsynth.errors import UserError
 from reidsynth.schema import Made, Sample, TableSpec
@@ -200,7 +200,8 @@ class Diffusion(ABC):
         levels = (np.clip(image[:height, :width], 0.0, 1.0) * 255.0).round().astype(np.uint8)
         grey = cv2.cvtColor(np.ascontiguousarray(levels), cv2.COLOR_RGB2GRAY)
         kind = cv2.INTER_AREA if width > photo.shape[1] else cv2.INTER_CUBIC
-        return Made(image=cv2.resize(grey, (photo.shape[1], photo.shape[0]), interpolation=kind))
+        made = cv2.resize(grey, (photo.shape[1], photo.shape[0]), interpolation=kind)
+        return Made(image=made, scores=gates.generated_scores(self.name.removeprefix("build-"), made, photo))
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"), kw_only=True)

@@ -1,0 +1,161 @@
+"""Pairs brought to the size that the translator works at, once, into one file that training maps into memory.
+
+A pair is four bytes for each pixel: red, green, blue, target. Of a million pixels and tens of thousands of pairs only
+what a batch holds is in memory, and every process of a run shares the pages. The file is as good as its key, which
+says what it was made from; it is made anew where that changed, and removed when the run is finished.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from reidsynth import images, storage
+from reidsynth.errors import UserError
+from reidsynth.translator.pairs import Collected, Pair, PairSet
+
+FOLDER = "pairs"
+_ABOUT = "pairs.json"
+_SIDES = ("learned", "held-out")
+_FAILED_SHARE = 0.05
+_AT_A_TIME = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Pairs ready to learn from.
+
+    Args:
+        learned: uint8 (N, 4, H, W), mapped from disk.
+        held_out: the same, of those that are held out.
+        names: of the held-out pairs.
+        key: of everything.
+        failed: reason -> pairs that could not be read.
+    """
+
+    learned: np.ndarray
+    held_out: np.ndarray
+    names: tuple[str, ...]
+    key: str
+    failed: Mapping[str, int]
+
+
+def data_key(collected: Collected, size: tuple[int, int], held_out_limit: int) -> str:
+    """Key of what `prepare` would make: names and stamps of all pairs, and the size."""
+    sides = _sides(collected, held_out_limit).values()
+    listed = [[(one.name, pair.name, pair.stamp) for one, pair in side] for side in sides]
+    return storage.content_key("pairs 1", listed, list(size), collected.background)
+
+
+def prepare(collected: Collected, size: tuple[int, int], run: Path, *, held_out_limit: int, quiet: bool) -> Prepared:
+    """Read and shrink or enlarge all pairs, or find them there.
+
+    Args:
+        collected: the pairs.
+        size: height and width to bring them to.
+        run: the run folder.
+        held_out_limit: most held-out pairs, spread over all of them.
+        quiet: without a progress bar.
+
+    Raises:
+        UserError: too many pairs can't be read, or the disk is full.
+    """
+    key = data_key(collected, size, held_out_limit)
+    folder = run / FOLDER
+    if _about(folder).get("key") != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        failed: Counter[str] = Counter()
+        sides = _sides(collected, held_out_limit)
+        names = [_write(folder / f"{side}.bin", pairs, size, failed, quiet=quiet) for side, pairs in sides.items()]
+        _refuse_failures(failed, sum(map(len, sides.values())), both=all(names))
+        values = {"size": list(size), "pairs": [len(found) for found in names], "names": names[1]}
+        storage.write_json(folder / _ABOUT, {"key": key, **values, "failed": dict(sorted(failed.items()))})
+    return open_prepared(run)
+
+
+def open_prepared(run: Path) -> Prepared:
+    """What `prepare` made."""
+    folder = run / FOLDER
+    about = _about(folder)
+    shapes = [(count, 4, *about["size"]) for count in about["pairs"]]
+    learned, held_out = (
+        np.memmap(folder / f"{side}.bin", np.uint8, "r", shape=shape)
+        for side, shape in zip(_SIDES, shapes, strict=True)
+    )
+    return Prepared(learned, held_out, tuple(about["names"]), about["key"], about["failed"])
+
+
+def mean_target(pairs: np.ndarray) -> np.ndarray:
+    """Mean target of pairs uint8 (N, 4, H, W), float64 (H, W); some at a time."""
+    total = np.zeros(pairs.shape[2:])
+    for start in range(0, len(pairs), _AT_A_TIME):
+        total += pairs[start : start + _AT_A_TIME, 3].sum(0, np.float64)
+    return total / len(pairs)
+
+
+def remove(run: Path) -> None:
+    """Delete what `prepare` made: a copy of data that has its own terms."""
+    shutil.rmtree(run / FOLDER, ignore_errors=True)
+
+
+def fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bring an image to a height and width; by area where it shrinks, by cubic splines where it grows."""
+    import cv2
+
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image
+    kind = cv2.INTER_AREA if height * width < image.shape[0] * image.shape[1] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (width, height), interpolation=kind))
+
+
+def _sides(collected: Collected, held_out_limit: int) -> dict[str, Sequence[tuple[PairSet, Pair]]]:
+    held_out = collected.held_out
+    count = min(held_out_limit, len(held_out))
+    chosen = [held_out[number * len(held_out) // count] for number in range(count)]
+    return dict(zip(_SIDES, (collected.learned, chosen), strict=True))
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / _ABOUT).read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # never finished
+        return {}
+
+
+def _write(
+    path: Path, pairs: Sequence[tuple[PairSet, Pair]], size: tuple[int, int], failed: Counter[str], *, quiet: bool
+) -> list[str]:
+    """Write one side; returns the names of the pairs in the file."""
+    names: list[str] = []
+    with storage.disk_errors(path), path.open("wb") as raw:
+        for one, pair in tqdm(pairs, desc=f"prepare {path.stem}", unit="pair", disable=quiet or None):
+            try:
+                photo, target = one.read(pair)
+            except images.UnreadableImage as error:
+                failed[str(error)] += 1
+                continue
+            both = np.concatenate([fitted(photo, size), fitted(target, size)[:, :, None]], axis=2)
+            raw.write(np.ascontiguousarray(both.transpose(2, 0, 1)).tobytes())
+            names.append(pair.name)
+    return names
+
+
+def _refuse_failures(failed: Mapping[str, int], listed: int, *, both: bool) -> None:
+    count = sum(failed.values())
+    if both and count <= _FAILED_SHARE * listed:
+        return
+    reasons = "; ".join(f"{reason}: {pairs}" for reason, pairs in failed.items())
+    raise UserError(
+        f"{count} of {listed} pairs can't be used ({reasons}), and at most {_FAILED_SHARE:.0%} may fail, with some "
+        "left to learn from and some to hold out: mend or remove them"
+    )
