@@ -27,7 +27,7 @@ def draw_sheet(
         notes: under each triple.
     """
     rows, height, width = photos.shape[:3]
-    scale = min(1.0, _TALLEST / height) if height > _TALLEST else max(1, _TALLEST // (2 * height))
+    scale = _TALLEST / height if height > _TALLEST else float(_TALLEST // height)
     cell = max(1, round(width * scale)), max(1, round(height * scale))
     triple = 3 * cell[0] + 2 * _GAP
     across = min(_ACROSS, rows)

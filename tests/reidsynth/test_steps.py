@@ -83,7 +83,7 @@ def test_unknown_names_list_the_valid_ones():
         UserError, match=r"unknown step 'build-sketches' \(did you mean 'build-sketch'\?\); valid are build-ir"
     ):
         build_step("build-sketches", "lineart-standard", {})
-    with pytest.raises(UserError, match="valid are diffusion, hed, lineart"):
+    with pytest.raises(UserError, match="valid are diffusion, gan, hed, lineart"):
         build_step("build-sketch", "pencil", {})
 
 

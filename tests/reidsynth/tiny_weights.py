@@ -105,6 +105,41 @@ def annotators(folder: Path) -> Path:
     return folder
 
 
+def generator(folder: Path, target: str = "ir", spectrum: str | None = "nir", **facts: object) -> Path:
+    """A checkpoint's folder with a random generator of infrared images or sketches, for 64x32."""
+    import torch
+
+    from reidsynth.policy import Policy
+    from reidsynth.translator.generator import Generator
+    from reidsynth.translator.weights import GENERATOR, Facts, save_generator
+
+    told = {
+        "target": target,
+        "spectrum": spectrum if target == "ir" else None,
+        "height": 64,
+        "width": 32,
+        "channels": 4,
+        "downs": 4,
+        "background": "keep",
+        "data": ("drawn",),
+        "pairs": 90,
+        "held_out": 10,
+        "terms": Policy("CC-BY-NC-4.0", default_release="gated").as_dict(),
+        "epoch": 3,
+        "step": 30,
+        "scores": {"translator": {"psnr": 21.5, "ssim": 0.75}, "mean training image": {"psnr": 18.25, "ssim": 0.5}},
+    }
+    torch.manual_seed(0)
+    network = Generator(4, 4)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.normal_(std=0.1)
+            layer.running_var.uniform_(0.002, 0.02)  # of small activations: what comes out is no flat grey
+    folder.mkdir(parents=True, exist_ok=True)
+    save_generator(folder / GENERATOR, network.state_dict(), Facts(**{**told, **facts}))
+    return folder
+
+
 def parameters(step: str, method: str, folder: Path) -> dict[str, object]:
     """Parameters that let a registered method run on weights drawn below `folder`; {} where it needs none."""
     if method == "rembg":
@@ -115,4 +150,8 @@ def parameters(step: str, method: str, folder: Path) -> dict[str, object]:
         return {"model": str(controlnet_pipeline(folder / "controlnet")), "steps": 2, "drawn_at": 32}
     if (step, method) == ("build-ir", "diffusion"):
         return {"model": str(instruct_pipeline(folder / "instruct")), "steps": 2, "drawn_at": 32}
+    if method == "gan":
+        return {"model": str(generator(folder / step, step.removeprefix("build-")))}
+    if method == "gan":
+        return {"model": str(generator(folder / f"gan-{step}", step.removeprefix("build-")))}
     return {}
