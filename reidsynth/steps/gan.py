@@ -149,7 +149,9 @@ class Gan(ABC):
             return made
 
         ready = [fitted(self._photo(sample), facts.size) for sample in samples]
-        drawn = in_batches(ready, run, pixels=_CUDA_PIXELS if device.type == "cuda" else _CPU_PIXELS)
+        # On several threads a CPU cuts batches of another size up in another way, and may change the last bits.
+        pixels = _CUDA_PIXELS if device.type == "cuda" else _CPU_PIXELS if self.threads == 1 else 1
+        drawn = in_batches(ready, run, pixels=pixels)
         return [self._made(sample, image) for sample, image in zip(samples, drawn, strict=True)]
 
     def _photo(self, sample: Sample) -> np.ndarray:
