@@ -19,7 +19,8 @@ def _plain_name(value: str) -> str:
 
 def _inside_path(value: str) -> str:
     path = PurePosixPath(value)
-    if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in value or "\x00" in value or ":" in value:
+    hidden = any(part.startswith(".") for part in path.parts)  # `..`, and what is not meant to be seen: ledgers, drafts
+    if path.is_absolute() or not path.parts or hidden or "\\" in value or "\x00" in value or ":" in value:
         raise ValueError(f"{value!r} is no path inside the manifest")
     return value
 

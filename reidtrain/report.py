@@ -110,13 +110,14 @@ def _cells(metrics: Sequence[str], values: dict[str, float]) -> list[str]:
 
 
 def results_of(run: str | Path) -> list[tuple[Path, Result]]:
-    """Results of a run folder, or one result's file.
+    """Results of a run folder, or one result's file; of the folder, subsets of the modes only if there is nothing else.
 
     Raises:
         UserError: when there is none.
     """
     path = Path(run)
     files = [path] if path.suffix == ".json" else sorted((path / "results").glob("*.json"))
+    files = [file for file in files if "-only-" not in file.name] or files
     if not files:
         raise UserError(f"{path} holds no results: make them with `reidtrain evaluate {path} --manifest M`")
     return [(file, read_result(file)) for file in files]

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reidsynth.cli.layout import aligned
 from reidsynth.cli.shell import AsJson, Settings, Workers, app, parameters, running
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from reidsynth.verification import Part, Verification
 
 
@@ -56,7 +55,7 @@ def _as_values(found: Verification) -> dict[str, object]:
 def _as_text(found: Verification) -> str:
     verdict = "as published" if found.comparisons else "nothing wrong found"
     lines = [f"{found.source} in {found.root}: {verdict if found.good else 'not as published'}"]
-    lines += _table(
+    lines += aligned(
         ("", "published", "found", ""),
         [
             (f"{one.rows}: {one.what}", f"{one.published:,}", f"{one.found:,}", _mark(one.agrees, sure=one.sure))
@@ -78,17 +77,4 @@ def _parts(title: str, parts: dict[str, Part]) -> list[str]:
     rows = [
         (name, f"{part.listed:,}", f"{part.missing:,}", f"{part.unreadable:,}") for name, part in sorted(parts.items())
     ]
-    return _table((title, "rows", "missing", "unreadable"), rows)
-
-
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lines of a table: the first column to the left, numbers to the right; none without rows."""
-    if not rows:
-        return []
-    every = (header, *rows)
-    first, *rest = (max(len(row[column]) for row in every) for column in range(len(header)))
-    lines = []
-    for row in every:
-        numbers = "  ".join(cell.rjust(width) for cell, width in zip(row[1:], rest, strict=True))
-        lines.append(f"  {row[0].ljust(first)}  {numbers}".rstrip())
-    return lines
+    return aligned((title, "rows", "missing", "unreadable"), rows)

@@ -157,17 +157,23 @@ def mask_table(step: str, wanted: str | None, tables: Collection[str]) -> str:
 
     Args:
         step: who needs it.
-        wanted: the table asked for; None takes `mask-grabcut`, else the first other `mask-*`, else the real `mask`.
+        wanted: the table asked for; None takes the one that a step made, else the real `mask`.
         tables: what is there.
 
     Raises:
-        UserError: no such table.
+        UserError: no such table, or several that steps made and none asked for: which of them is meant decides the
+            output, so that it is not guessed from their names.
     """
     masks = sorted((name for name in tables if name.split("-")[0] == "mask"), key=lambda name: (name == "mask", name))
-    masks.sort(key=lambda name: name != "mask-grabcut")
-    found = masks[:1] if wanted is None else [name for name in masks if name == wanted]
+    found = masks if wanted is None else [name for name in masks if name == wanted]
     what = f"the mask table {wanted!r}" if wanted else "a mask table ('mask-grabcut' or 'mask')"
     require(step, what, bool(found), tables, "run `reidsynth remove-background --method grabcut` on it first")
+    made = [name for name in found if name != "mask"]
+    if len(made) > 1:
+        raise UserError(
+            f"step {step!r} needs one mask table, and this manifest holds {', '.join(made)}: name the one to use with "
+            f"mask, for example `mask: {made[0]}` in a recipe or --set mask={made[0]}"
+        )
     return found[0]
 
 

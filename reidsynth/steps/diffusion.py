@@ -49,7 +49,7 @@ class Diffusion(ABC):
         guidance_scale: weight of the prompt.
         drawn_at: short side in pixels that the model works at.
         background: `remove` erases what the mask leaves out first, `keep` leaves the photograph as it is.
-        mask: table to remove the background with; None takes `mask-grabcut`, else another one, else the real `mask`.
+        mask: table to remove the background with; None takes the one that a step made, else the real `mask`.
         ground: what takes the background's place.
         seed: of the noise.
         precision: `auto` is float32 on a CPU and float16 on CUDA.

@@ -37,7 +37,7 @@ class LineartStandard:
 
     Args:
         background: `remove` erases to white what the mask leaves out, `keep` draws all of the photograph.
-        mask: table to remove the background with; None takes `mask-grabcut`, else another one, else the real `mask`.
+        mask: table to remove the background with; None takes the one that a step made, else the real `mask`.
         sigma: neighbourhood in pixels of a crop that is 64 wide; it grows with the photograph.
         threshold: darkness, of 255, that stands out.
         strength: factor on the darkness of lines.

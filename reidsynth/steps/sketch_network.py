@@ -44,7 +44,7 @@ class NetworkSketch(ABC):
     Args:
         model: hub name, folder, or file of the weights.
         background: `remove` erases what the mask leaves out before drawing (UNIReID's order), `keep` draws it.
-        mask: table to remove the background with; None takes `mask-grabcut`, else another one, else the real `mask`.
+        mask: table to remove the background with; None takes the one that a step made, else the real `mask`.
         ground: what takes the background's place.
         scale: the photograph is enlarged this many times for drawing, and the sketch reduced again.
         precision: `auto` is float32 on a CPU and mixed float16 on CUDA.

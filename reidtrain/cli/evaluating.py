@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,8 +55,9 @@ def evaluate(  # noqa: PLR0913 - a command has one argument for each of its opti
     if frozen:
         results.append(evaluate_run(run, manifest, frozen=True, **options))
     folder = run_folder(run) / "results"
-    # A protocol or an order that was asked for has files of its own beside those of the plain evaluation.
-    suffix = "".join(f"-{part}" for part in (protocol, "reranked" if rerank else None) if part)
+    # What was asked for beyond the plain evaluation (a protocol, an order, some of the modes) has files of its own.
+    asked = (protocol, "reranked" if rerank else None, _modes_in_name(modes))
+    suffix = "".join(f"-{part}" for part in asked if part)
     names = [f"{split}{suffix}{'' if result.features == 'model' else '-frozen'}" for result in results]
     files = [path for result, name in zip(results, names, strict=True) for path in result.save(folder, name=name)]
     if per_query:
@@ -69,6 +71,17 @@ def evaluate(  # noqa: PLR0913 - a command has one argument for each of its opti
         files[-1].write_text(comparison(results[::-1]), encoding="utf-8")
         typer.echo(f"\n{comparison(results[::-1], markdown=False)}")
     typer.echo("written: " + ", ".join(str(path) for path in files))
+
+
+def _modes_in_name(modes: list[str] | None) -> str:
+    """A subset of the modes as part of a file name, whatever their order: `only-S,T+S`.
+
+    Example:
+        >>> _modes_in_name(["T+S->R", "S"]), _modes_in_name(None)
+        ('only-S,T+S', '')
+    """
+    kept = sorted({re.sub(r"[^\w+.,=-]+", "-", mode.removesuffix("->R")) for mode in modes or ()})
+    return f"only-{','.join(kept)}" if kept else ""
 
 
 @app.command(epilog=examples("reidtrain protocols", "reidtrain protocols sysu-mm01"))

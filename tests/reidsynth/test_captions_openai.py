@@ -407,6 +407,21 @@ def test_pixels_leave_only_where_both_allow_it(manifest, run, monkeypatch):
     with pytest.raises(UserError, match="add --allow-egress"):
         run_step(manifest.path, "caption", "openai", values, run=run)
     assert "text-openai" not in open_manifest(manifest.path).tables
+    assert not (manifest.path / ".ledger").exists()
+
+
+def test_a_refused_run_takes_no_answers_away(caption, manifest, server, tmp_path, monkeypatch):
+    caption()
+    paid = sum(server.billed.values())
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    with pytest.raises(UserError, match="do not allow sending"):  # another question: nothing is in the ledger of it
+        caption(base_url="http://captions.invalid/v1", detail="high")
+    with Ledger(manifest.path / FILE) as ledger:
+        assert ledger.spent() == 0.0  # no prices were given
+        assert ledger._db.execute("SELECT COUNT(*) FROM attempts WHERE state = 'answered'").fetchone()[0] == paid
+    with pytest.raises(UserError, match="do not allow sending"):
+        caption(base_url="http://captions.invalid/v1", detail="low", ledger=str(tmp_path / "of" / "all.sqlite"))
+    assert not (tmp_path / "of").exists()
 
 
 def test_a_key_is_needed_beyond_this_machine(manifest, run):

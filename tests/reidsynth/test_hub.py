@@ -274,6 +274,32 @@ def test_open_manifest_takes_a_repository(hub, noisy, tmp_path, monkeypatch):
         reidsynth.open_manifest(NAME)  # the folder above is there: a path, mistyped
 
 
+def test_ledgers_drafts_and_half_written_files_never_go(hub, noisy):
+    strangers = (
+        ".ledger/captions.sqlite",
+        ".ledger/captions.sqlite-wal",
+        ".drafts/text-openai/train-00000-of-00001.draft",
+        ".parts/noise/manifest.json",
+        "ir-inverse/.writing-17-train-00000-of-00001.parquet",
+        "ir-inverse/train-00007-of-00008.parquet",
+        "notes.txt",
+        "captures/key.pem",
+    )
+    for name in strangers:
+        (noisy / name).parent.mkdir(parents=True, exist_ok=True)
+        (noisy / name).write_bytes(b"paid answers")
+    push(noisy)
+    sent = set(hub.repos[NAME].files)
+    named = {shard.file for name in ("captures", "ir-inverse") for shard in open_manifest(noisy).info.shards_of(name)}
+    generated = {"README.md", "manifest.json", "preview/preview-00000-of-00001.parquet"}
+    assert sent - {".gitattributes"} == named | generated
+    values = json.loads((noisy / "manifest.json").read_text())
+    values["tables"]["ir-inverse"]["shards"][0]["file"] = strangers[0]  # not even where a description names one
+    (noisy / "manifest.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match="is no path inside the manifest"):
+        push(noisy)
+
+
 def test_dry_run_lists_what_would_go_and_why_the_rest_may_not(hub, noisy):
     arguments = ["push", str(noisy), NAME, "--dry-run"]
     result = CliRunner().invoke(app, arguments)

@@ -118,6 +118,17 @@ def test_named_mask_must_exist():
         build_step("build-sketch", "lineart-standard", {"mask": "mask-u2net"}).inputs(ALL)
 
 
+def test_of_several_made_masks_one_must_be_named():
+    several = (*ALL, "mask-u2net-human-seg")
+    for step, method in (("build-sketch", "lineart-standard"), ("build-sketch", "hed")):
+        with pytest.raises(UserError, match=r"holds mask-grabcut, mask-u2net-human-seg: name the one to use"):
+            build_step(step, method, {}).inputs(several)
+        named = build_step(step, method, {"mask": "mask-u2net-human-seg"})
+        assert named.inputs(several) == ("rgb", "mask-u2net-human-seg")
+        assert build_step(step, method, {"mask": "mask"}).inputs(several) == ("rgb", "mask")
+    assert build_step("caption", "template", {"use": "colours"}).inputs(several) == ("rgb", "mask")  # the real one
+
+
 def test_tables_that_steps_choose():
     lineart = build_step("build-sketch", "lineart-standard", {})
     assert lineart.inputs(ALL) == ("rgb", "mask-grabcut")

@@ -67,8 +67,11 @@ def test_evaluate_prints_and_keeps_the_result(trained, people):
         "test-frozen.md",
         "test-comparison.md",
     }
+    whole = (run / "results" / "test.json").read_bytes()
     only = invoke("evaluate", run / "checkpoints/step-000006", "--manifest", people(), "--modes", "S+T", "--json")
     assert list(json.loads(only.stdout)["model"]["modes"]) == ["T+S->R"]
+    assert (run / "results" / "test.json").read_bytes() == whole
+    assert list(json.loads((run / "results" / "test-only-S+T.json").read_text())["modes"]) == ["T+S->R"]
 
 
 def test_search_prints_and_draws(trained, people, tmp_path):

@@ -111,6 +111,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._made = [folder for folder in (path, path.parent) if not folder.exists()]
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -140,6 +141,8 @@ class Ledger:
     def alone(self) -> Iterator[None]:
         """Be the only one who asks by this ledger; what a killed run left on its way is marked as lost.
 
+        A ledger that was made for this and in which nothing was noted (the run was refused, for example) is removed.
+
         Raises:
             UserError: when another process asks by it.
         """
@@ -149,9 +152,20 @@ class Ledger:
             self._db.execute("UPDATE attempts SET state = 'lost' WHERE state = 'asked' AND batch IS NULL")
             yield
         except BlockingIOError as error:
+            self._made = []
             raise UserError(f"another process asks by the ledger {self.path}: wait for it to end") from error
         finally:
+            if self.path in self._made and not self._db.execute("SELECT 1 FROM attempts LIMIT 1").fetchone():
+                self._remove()
             os.close(descriptor)
+
+    def _remove(self) -> None:
+        """Take an empty ledger away, with the folder if that was made for it."""
+        self._db.close()
+        for suffix in ("-wal", "-shm", ".lock", ""):
+            self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
+        if self.path.parent in self._made and not any(self.path.parent.iterdir()):
+            self.path.parent.rmdir()
 
     def answer(self, question: Question) -> Reply | None:
         """The usable answer or the refusal to a question; None where there is neither."""

@@ -35,7 +35,7 @@ class Template:
         styles: one caption in each instead.
         use: `attributes` of the table `text`, what can be told of the photograph's `pixels` (`colours` is the same
             without a network), or `auto`: attributes where the row has them, else pixels.
-        mask: table for the colours; None takes the real `mask`, else `mask-grabcut`, else another one.
+        mask: table for the colours; None takes the real `mask`, else the one that a step made.
         attribute_model: ONNX file of a network for attributes, for rows without; None tells colours only.
         certainty: probability from which the network is believed.
         seed: of the wording.
