@@ -109,7 +109,7 @@ def load_recipe(path: Path, *, root: Path | Mapping[str, Path] | None = None, ov
     """Read a recipe and check all of it: names, methods, parameters, and that every step finds its tables.
 
     Args:
-        path: the YAML file.
+        path: the YAML file, or the name of a recipe that comes with the package (`demo`).
         root: folder of the data set, for sources that read one; it stands in the command, not in the recipe. For a
             recipe of several data sets: source -> folder.
         overrides: `key=value` for the source's parameters, values in YAML; `SOURCE.key=value` where there are several.
@@ -163,9 +163,22 @@ def _given(values: dict[str, Any], root: Path | Mapping[str, Path] | None, setti
     return found
 
 
+def shipped_recipes() -> dict[str, Path]:
+    """Name -> file of the recipes that come with the package: in the repository, or inside it once installed."""
+    places = (Path(__file__).parents[1] / "manifests", Path(__file__).parent / "manifests")
+    folder = next((place for place in places if (place / "demo.yaml").is_file()), places[0])
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
 def _parsed(path: Path) -> dict[str, Any]:
+    shipped = shipped_recipes()
+    if not path.is_file() and str(path) in shipped:
+        path = shipped[str(path)]
     if not path.is_file():
-        raise UserError(f"recipe {path} does not exist: give a YAML file such as manifests/demo.yaml")
+        raise UserError(
+            f"recipe {path} does not exist: give a YAML file such as manifests/demo.yaml, or the name of one that "
+            f"comes with the package ({', '.join(shipped)})"
+        )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -17,7 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reidtrain.errors import UserError
 
 METRICS = ("R1", "R5", "R10", "R20", "mAP", "mINP")
-FOLDER = Path(__file__).parents[1] / "manifests" / "published"
+_PLACES = ("manifests/published", "reidsynth/manifests/published")  # in the repository; beside us once installed
+FOLDER = next(
+    (folder for place in _PLACES if (folder := Path(__file__).parents[1] / place).is_dir()),
+    Path(__file__).parents[1] / _PLACES[0],
+)
 
 
 class _Part(BaseModel):
@@ -92,7 +96,7 @@ def read_published(folder: str | Path | None = None) -> list[PublishedPaper]:
     """Read the papers' tables.
 
     Args:
-        folder: of the YAML files; the repository's `manifests/published` by default.
+        folder: of the YAML files; those that the repository and the installed package hold by default.
 
     Returns:
         The papers, by file name.

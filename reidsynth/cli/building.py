@@ -173,7 +173,7 @@ def roots_of(given: list[str]) -> Path | dict[str, Path] | None:
     "--gpus-per-worker 0.25"
 )
 def build(  # noqa: PLR0913 - one argument for each option
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe.")],
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe, or the name of one that comes with the package.")],
     out: Out,
     root: Annotated[
         list[str] | None,

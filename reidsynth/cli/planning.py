@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "Example: reidsynth plan manifests/cuhk-pedes.yaml --root /data/CUHK-PEDES --workers 8 --json"
 )
 def plan(
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe.")],
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe, or the name of one that comes with the package.")],
     root: Annotated[
         list[str] | None,
         typer.Option("--root", metavar="[SOURCE=]FOLDER", help="The data set's folder; one for each of several."),

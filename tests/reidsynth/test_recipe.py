@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -88,3 +90,11 @@ def test_a_recipe_that_is_not_there(tmp_path):
 def test_settings_need_an_equals_sign(write):
     with pytest.raises(UserError, match="--set 'rows' is not valid"):
         load_recipe(write(), overrides=["rows"])
+
+
+def test_recipes_that_come_with_the_package_have_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()  # a folder of that name is no recipe
+    assert load_recipe(Path("demo")).name == "demo"
+    with pytest.raises(UserError, match=r"recipe dem does not exist.*comes with the package \(aio-train, .*demo, "):
+        load_recipe(Path("dem"))
