@@ -43,7 +43,7 @@ from PIL import Image
 from reidsynth import images
 from reidsynth.cli.shell import running
 from reidsynth.ingest import ingest
-from reidsynth.pipeline import run_step
+from reidsynth.pipeline import run_steps
 from reidsynth.schema import Sample
 from reidsynth.sources import build_source
 from reidsynth.steps import build_step
@@ -70,8 +70,7 @@ def ours(crops: Path, out: Path) -> None:
     """The pipeline."""
     with running(2) as run:
         ingest(out, "folder", {"root": str(crops), "pattern": PATTERN.removesuffix(".jpg")}, run=run)
-        for name, method in STEPS:
-            run_step(out, name, method, {}, run=run)
+        run_steps(out, [(name, method, {}) for name, method in STEPS], run=run)
 
 
 def png(image: np.ndarray) -> bytes:

@@ -138,7 +138,13 @@ def _wrong_size(made: np.ndarray | Text, photo: np.ndarray | None) -> str | None
 
 def _grey(image: np.ndarray | Text) -> np.ndarray:
     assert isinstance(image, np.ndarray), "image modalities are judged on arrays"
-    return image if image.ndim == 2 else image.mean(axis=2)
+    if image.ndim == 2:
+        return image
+    total = image[..., 0].astype(np.uint16)  # a mean over the last axis takes numpy five times as long
+    for channel in range(1, image.shape[2]):
+        total += image[..., channel]
+    grey: np.ndarray = total / image.shape[2]
+    return grey
 
 
 def _measure_rgb(image: np.ndarray | Text) -> Scores:
@@ -187,8 +193,19 @@ def _check_sketch(scores: Scores, limits: Thresholds) -> str | None:
 
 def _measure_ir(image: np.ndarray | Text) -> Scores:
     grey = _grey(image)
-    low, high = np.percentile(grey, (1, 99))
-    return {"range": float(high - low), "std": float(grey.std()), "grey": None}
+    low, high = _percentiles(grey, (0.01, 0.99))
+    return {"range": high - low, "std": float(grey.std()), "grey": None}
+
+
+def _percentiles(grey: np.ndarray, shares: tuple[float, ...]) -> list[float]:
+    """As numpy's, linear between neighbours; of whole grey levels they are counted, in a tenth of the time."""
+    if grey.dtype != np.uint8:
+        return [float(value) for value in np.quantile(grey, shares)]
+    below = np.bincount(grey.ravel(), minlength=256).cumsum()
+    places = [share * (grey.size - 1) for share in shares]
+    ends = [(int(place), min(int(place) + 1, grey.size - 1)) for place in places]
+    levels = np.searchsorted(below, ends, side="right").tolist()
+    return [low + (place % 1.0) * (high - low) for place, (low, high) in zip(places, levels, strict=True)]
 
 
 def generated_scores(modality: str, made: np.ndarray, photo: np.ndarray) -> dict[str, float]:
@@ -227,7 +244,7 @@ def _measure_text(text: np.ndarray | Text) -> Scores:
     from reidsynth import language
     from reidsynth.tokens import clip_tokens
 
-    told = [*text.captions, *([text.short] if text.short else [])]
+    told = dict.fromkeys([*text.captions, *([text.short] if text.short else [])])  # the short one is often one of them
     words = [sum(any(letter.isalpha() for letter in word) for word in caption.split()) for caption in text.captions]
     regions = {region for caption in told for region in language.contradictions(caption, text.attributes or {})}
     return {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tqdm import tqdm
 
 from reidsynth import rows
+from reidsynth.engines import LocalEngine
 from reidsynth.errors import UserError
 from reidsynth.jobs import ROWS_PER_BLOCK, Job, Run, commit, execute, shard_file, shard_infos, stale_shards, table_info
 from reidsynth.linking import refuse_foreign
@@ -112,10 +113,10 @@ def ingest(
     with locked(out):
         if any(not job.done(out) for job in jobs):
             (out / MANIFEST_FILE).unlink(missing_ok=True)  # its checksums would no longer be those on disk
-        # A drawn world is drawn by the workers; files are read where they are.
+        # A drawn world is drawn by the workers; files are read where they are, which workers elsewhere can't see.
         resolved = resolved_parameters(source)
-        drawn = rows.without_root(resolved) == resolved
-        read, lay_out = (None, _read_and_lay_out) if drawn else (_read, _lay_out)
+        here = isinstance(run.engine, LocalEngine) or rows.without_root(resolved) == resolved
+        read, lay_out = (None, _read_and_lay_out) if here else (_read, _lay_out)
         execute(out, jobs, schemas, lay_out, run=run, label=f"ingest {name}", fetch=read)
         info = ManifestInfo(
             name=title or source.dataset(),
@@ -202,7 +203,9 @@ def _lay_out(block: _Read) -> dict[str, pa.RecordBatch]:
 
 
 def _read_and_lay_out(task: _SourceTask) -> dict[str, pa.RecordBatch]:
-    return _lay_out(_read(task))
+    source = _source(task.source, task.parameters)
+    read = ((record, source.read(record)) for record in task.records)  # one row at a time is in memory, decoded once
+    return rows.source_batches(read, split=task.split, dataset=source.dataset(), specs=source.tables())
 
 
 def _source_info(source: Source) -> SourceInfo:

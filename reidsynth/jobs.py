@@ -7,9 +7,9 @@ number of workers ever changes a byte.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,7 +20,6 @@ from reidsynth.card import write_card
 from reidsynth.manifest import (
     MANIFEST_FILE,
     PARTIAL_KEY,
-    Manifest,
     ManifestInfo,
     ShardInfo,
     StepInfo,
@@ -62,11 +61,38 @@ class Run:
 
 
 class Tasks(Protocol):
-    """What `Job.tasks` needs: a tuple, or something that lists its tasks when it is iterated."""
+    """What `Work.tasks` needs: a tuple, or something that lists its tasks when it is iterated."""
 
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Any]: ...
+
+
+class Work(Protocol):
+    """What `execute` needs: one shard of rows in one or more tables, and the tasks whose results fill them in order."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Its files by table; a file may be made from those before it."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """Number of its rows."""
+        ...
+
+    @property
+    def tasks(self) -> Tasks:
+        """Tasks, in the order of the rows."""
+        ...
+
+    def done(self, folder: Path) -> bool:
+        """Whether all its files exist under their keys."""
+        ...
+
+    def key_of(self, table: str, folder: Path) -> str:
+        """Key of one of its files, asked for once the files before it are finished."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +111,10 @@ class Job:
     def done(self, folder: Path) -> bool:
         """Whether all its files exist under its key."""
         return all(shard_key(folder / file) == self.key for file in self.files.values())
+
+    def key_of(self, table: str, folder: Path) -> str:
+        """Key of one of its files."""
+        return self.key
 
 
 def shard_file(table: str, split: str, number: int, total: int) -> str:
@@ -130,13 +160,12 @@ def shard_starts(info: ManifestInfo, split: str) -> list[int]:
 
 def execute(
     out: Path,
-    jobs: Sequence[Job],
+    jobs: Sequence[Work],
     schemas: Mapping[str, pa.Schema],
     function: Callable[[Any], dict[str, pa.RecordBatch]],
     *,
     run: Run,
     label: str,
-    check: Manifest | None = None,
     fetch: Callable[[Any], Any] | None = None,
 ) -> None:
     """Make the shards that are not there yet, in order.
@@ -148,14 +177,11 @@ def execute(
         function: makes a block's rows of what was fetched for it.
         run: engine and progress.
         label: of the bar.
-        check: a manifest whose shards are checked before they are read.
         fetch: reads what a task names; None where the task says all.
     """
     waiting = [job for job in jobs if not job.done(out)]
     if not waiting:
         return
-    if check is not None:
-        _check_inputs(check, waiting)
     bar = tqdm(
         total=sum(job.rows for job in jobs),
         initial=sum(job.rows for job in jobs) - sum(job.rows for job in waiting),
@@ -171,26 +197,16 @@ def execute(
         for job in waiting:
             with ExitStack() as stack:
                 write = {
-                    table: stack.enter_context(shard_writer(out / file, schemas[table], key=job.key))
-                    for table, file in job.files.items()
+                    table: stack.enter_context(
+                        shard_writer(out / job.files[table], schemas[table], key=partial(job.key_of, table, out))
+                    )
+                    for table in reversed(list(job.files))  # so that the first file is finished first
                 }
                 for _ in range(len(job.tasks)):
                     batches = next(results)
                     for table, batch in batches.items():
                         write[table](batch)
                     bar.update(next(iter(batches.values())).num_rows)
-
-
-def _check_inputs(manifest: Manifest, jobs: Sequence[Job]) -> None:
-    tasks = [next(iter(job.tasks)) for job in jobs]
-    starts = {split: shard_starts(manifest.info, split) for split in manifest.splits}
-    numbers = {(task.split, bisect_right(starts[task.split], task.start) - 1) for task in tasks}
-    for name in ("captures", *tasks[0].inputs):
-        for split in manifest.splits:
-            shards = [shard for shard in manifest.info.shards_of(name) if shard.split == split]
-            for number, shard in enumerate(shards):
-                if (split, number) in numbers:
-                    manifest.check_shard(shard)
 
 
 def shard_infos(out: Path, jobs: Sequence[Job], table: str) -> tuple[ShardInfo, ...]:

@@ -153,6 +153,8 @@ def is_fragment(caption: str) -> bool:
         return True
     if len(words) >= _LOOP_WORDS and len(set(words)) < _LOOP_DISTINCT * len(words):
         return True
+    if caption.isascii():
+        return False
     letters = [letter for letter in caption if letter.isalpha()]
     foreign = sum(not letter.isascii() and "LATIN" not in unicodedata.name(letter, "") for letter in letters)
     return foreign > _FOREIGN_SHARE * len(letters)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reidsynth.ingest import ingest
 from reidsynth.manifest import MANIFEST_FILE, Manifest, open_manifest, read_info
 from reidsynth.merging import merge
-from reidsynth.pipeline import run_step
+from reidsynth.pipeline import run_steps
 from reidsynth.selection import Selection, select
 from reidsynth.storage import content_key
 
@@ -61,8 +61,9 @@ def build_parts(recipe: Recipe, kept: Mapping[str, Any], out: Path, *, run: Run)
 def _part(part: PartEntry, out: Path, run: Run) -> Manifest:
     folder = part_folder(out, part)
     manifest = ingest(folder, part.source.name, part.source.parameters, run=run)
-    for entry in part.steps:
-        manifest = run_step(folder, entry.step, entry.method, entry.parameters, run=run)
+    steps = [(entry.step, entry.method, entry.parameters) for entry in part.steps]
+    if steps:
+        manifest = run_steps(folder, steps, run=run)
     if part.splits:
         chosen = folder.with_name(f"{folder.name}-{'-'.join(part.splits)}")
         manifest = select(manifest, Selection(splits=part.splits), chosen, progress=run.progress)

@@ -5,26 +5,15 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from reidsynth import rows, shared_captions
 from reidsynth.engines import LocalEngine
 from reidsynth.errors import UserError
-from reidsynth.jobs import (
-    ROWS_PER_BLOCK,
-    Job,
-    Run,
-    commit,
-    execute,
-    input_checksums,
-    shard_file,
-    shard_starts,
-    table_info,
-)
-from reidsynth.manifest import Manifest, StepInfo, open_manifest, read_info, step_shard_key, write_info
-from reidsynth.schema import TableSpec
+from reidsynth.jobs import Job, Run, commit, execute, input_checksums, shard_file, table_info
+from reidsynth.manifest import Manifest, ManifestInfo, StepInfo, open_manifest, read_info, step_shard_key, write_info
+from reidsynth.passes import Planned, fetch_block, make_block, passes
 from reidsynth.spending import Estimate
 from reidsynth.steps import GatheringStep, Step, build_step, note, terms
 from reidsynth.storage import locked
@@ -32,35 +21,24 @@ from reidsynth.tables import table_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     import pyarrow as pa
 
-    from reidsynth.schema import Made, Sample
+    from reidsynth.schema import TableSpec
 
 
 @dataclass(frozen=True, slots=True)
-class _StepTask:
-    folder: str
-    step: str
-    method: str
-    parameters: str
-    weights: str
-    inputs: tuple[str, ...]
-    split: str
-    start: int
-    stop: int
+class _Entry:
+    """A step as it was asked for."""
 
+    step: Step
+    weights: dict[str, str]
 
-@dataclass(frozen=True, slots=True)
-class _Fetched:
-    """A block's rows, as they are sent to a worker that may not see the manifest."""
-
-    step: str
-    method: str
-    parameters: str
-    weights: str
-    inputs: Mapping[str, TableSpec]
-    rows: Mapping[str, pa.Table]
+    @property
+    def shares(self) -> bool:
+        """Whether it may go over the rows together with others: beside a network, decoding costs nothing."""
+        return not self.weights and not isinstance(self.step, GatheringStep)
 
 
 def run_step(out: Path, name: str, method: str, parameters: Mapping[str, Any], *, run: Run) -> Manifest:
@@ -79,44 +57,109 @@ def run_step(out: Path, name: str, method: str, parameters: Mapping[str, Any], *
     Raises:
         UserError: for wrong parameters, a missing or damaged input table, or a full disk.
     """
-    step = build_step(name, method, parameters)
-    # Workers need every field, where weights lie on this machine too; the manifest tells only what decides the output.
-    fields = json.dumps(rows.plain(asdict(cast("Any", step))), sort_keys=True)
+    return run_steps(out, [(name, method, parameters)], run=run)
+
+
+def run_steps(out: Path, steps: Sequence[tuple[str, str, Mapping[str, Any]]], *, run: Run) -> Manifest:
+    """Run several steps in order; those that need no network share their passes over the rows.
+
+    Args:
+        out: the manifest's folder.
+        steps: name, method and parameters of each.
+        run: engine and progress.
+
+    Returns:
+        The manifest with their tables: byte for byte what the steps would make one by one.
+
+    Raises:
+        UserError: as `run_step`.
+    """
+    built = [build_step(*step) for step in steps]
     read_info(out)  # a folder that holds no manifest is left as it is
-    with locked(out), ExitStack() as stack:
+    with locked(out):
+        for together in _shared_passes([_Entry(step, step.weights()) for step in built]):
+            _make(out, together, run)
+    return open_manifest(out)
+
+
+def _shared_passes(entries: Sequence[_Entry]) -> list[list[_Entry]]:
+    """Neighbours that may share a pass; captions end one, since their verdicts need the whole table."""
+    found: list[list[_Entry]] = []
+    for entry in entries:
+        before = found[-1] if found else []
+        names = {other.step.output().name for other in before}
+        ended = not before or not before[-1].shares or before[-1].step.output().kind == "text"
+        if ended or not entry.shares or entry.step.output().name in names:
+            found.append([entry])
+        else:
+            before.append(entry)
+    return found
+
+
+def _make(out: Path, entries: Sequence[_Entry], run: Run) -> None:
+    """Make the tables of steps that share a pass."""
+    with ExitStack() as stack:
         manifest = open_manifest(out)
+        planned = _planned(manifest, entries)
+        make: Callable[[Any], dict[str, pa.RecordBatch]] = make_block
+        if isinstance(entries[0].step, GatheringStep):
+            gathered = stack.enter_context(entries[0].step.gather(manifest, run.allowance, run.progress))
+            made = planned[0].made
+            made = made.model_copy(update={"weights": {**made.weights, **gathered.weights}})
+            planned = [replace(planned[0], made=made)]
+            make = partial(make_block, process=gathered.process)
+            run = replace(run, engine=LocalEngine(1))  # what was gathered is here
+        work = passes(manifest, planned)
+        for shard in dict.fromkeys(shard for each in work for shard in each.inputs):
+            manifest.check_shard(shard)
+        changed = {table for each in work for table in each.files} & manifest.tables.keys()
+        if changed:  # their checksums will no longer be those on disk
+            kept = {name: table for name, table in manifest.tables.items() if name not in changed}
+            write_info(out, manifest.info.model_copy(update={"tables": kept}))
+        schemas = {each.spec.name: table_schema(each.spec) for each in planned}
+        execute(out, work, schemas, make, run=run, label=_label(planned), fetch=fetch_block)
+        info = manifest.info
+        for each in planned:
+            info = _finished(out, info, each)
+        commit(out, info)
+
+
+def _planned(manifest: Manifest, entries: Sequence[_Entry]) -> list[Planned]:
+    tables = list(manifest.tables)
+    planned = []
+    for entry in entries:
+        step = entry.step
         spec = step.output()
         made = StepInfo(
             name=step.name,
             method=step.method,
             version=step.version,
             parameters=rows.portable(step.parameters()),  # weights are known by their checksums, not by their place
-            weights=step.weights(),
+            weights=entry.weights,
             terms=terms(step),
             note=note(step),
-            inputs=step.inputs(tuple(manifest.tables)),
+            inputs=step.inputs(tuple(tables)),
         )
         _refuse_overwriting(manifest, spec)
-        weights = json.dumps(made.weights) if made.weights else ""
-        make: Callable[[_Fetched], dict[str, pa.RecordBatch]] = _make_block
-        if isinstance(step, GatheringStep):
-            gathered = stack.enter_context(step.gather(manifest, run.allowance, run.progress))
-            made = made.model_copy(update={"weights": {**made.weights, **gathered.weights}})
-            make = partial(_make_block, process=gathered.process)
-            run = replace(run, engine=LocalEngine(1))  # what was gathered is here
-        jobs = _step_jobs(manifest, spec, made, fields, weights)
-        if spec.name in manifest.tables and any(not job.done(out) for job in jobs):
-            others = {key: table for key, table in manifest.tables.items() if key != spec.name}
-            write_info(out, manifest.info.model_copy(update={"tables": others}))
-        waiting = shared_captions.drafts(out, jobs) if spec.kind == "text" else jobs
-        schemas = {spec.name: table_schema(spec)}
-        execute(out, waiting, schemas, make, run=run, label=f"{name} {method}", check=manifest, fetch=_fetch_block)
-        if spec.kind == "text":
-            shared_captions.settle(out, jobs, manifest.info.captures, spec)
-        table = table_info(out, jobs, spec, made)
-        tables = {key: value for key, value in manifest.tables.items() if key != spec.name} | {spec.name: table}
-        commit(out, manifest.info.model_copy(update={"tables": tables}))
-    return open_manifest(out)
+        fields = json.dumps(rows.plain(asdict(cast("Any", step))), sort_keys=True)
+        planned.append(Planned(spec, made, fields, json.dumps(entry.weights) if entry.weights else ""))
+        tables.append(spec.name)
+    return planned
+
+
+def _label(planned: Sequence[Planned]) -> str:
+    if len(planned) == 1:
+        return f"{planned[0].made.name} {planned[0].made.method}"
+    return " + ".join(each.made.name for each in planned)
+
+
+def _finished(out: Path, info: ManifestInfo, each: Planned) -> ManifestInfo:
+    """The description with a table whose shards are all there."""
+    jobs = _jobs(info, each)
+    if each.spec.kind == "text":
+        shared_captions.settle(out, jobs, info.captures, each.spec)
+    table = table_info(out, jobs, each.spec, each.made)
+    return info.model_copy(update={"tables": info.tables | {each.spec.name: table}})
 
 
 def estimate_step(out: Path, name: str, method: str, parameters: Mapping[str, Any]) -> Estimate:
@@ -145,76 +188,13 @@ def _refuse_overwriting(manifest: Manifest, spec: TableSpec) -> None:
         raise UserError(f"{manifest.path} got its table {spec.name!r} from the data set: no step may replace it")
 
 
-def _step_jobs(manifest: Manifest, spec: TableSpec, made: StepInfo, fields: str, weights: str) -> list[Job]:
+def _jobs(info: ManifestInfo, each: Planned) -> list[Job]:
+    """The shards of a step's table; nothing is left to do for them."""
     jobs = []
-    for split in manifest.splits:
-        shards = [shard for shard in manifest.info.captures if shard.split == split]
-        starts = shard_starts(manifest.info, split)
-        for number, (first, shard) in enumerate(zip(starts, shards, strict=True)):
-            checksums = input_checksums(manifest.info, made.inputs, split, number)
-            common = (
-                str(manifest.path),
-                made.name,
-                made.method,
-                fields,
-                weights,
-                made.inputs,
-                split,
-            )
-            jobs.append(
-                Job(
-                    files={spec.name: shard_file(spec.name, split, number, len(shards))},
-                    split=split,
-                    key=step_shard_key(made, spec, checksums),
-                    rows=shard.rows,
-                    tasks=tuple(
-                        _StepTask(*common, first + i, first + min(i + ROWS_PER_BLOCK, shard.rows))
-                        for i in range(0, shard.rows, ROWS_PER_BLOCK)
-                    ),
-                )
-            )
+    for split in info.splits:
+        shards = [shard for shard in info.captures if shard.split == split]
+        for number, shard in enumerate(shards):
+            key = step_shard_key(each.made, each.spec, input_checksums(info, each.made.inputs, split, number))
+            files = {each.spec.name: shard_file(each.spec.name, split, number, len(shards))}
+            jobs.append(Job(files, split, key, shard.rows, tasks=()))
     return jobs
-
-
-@lru_cache(maxsize=4)
-def _step(name: str, method: str, parameters: str, weights: str) -> Step:
-    """The step in a worker.
-
-    Raises:
-        UserError: its weights there are not those that the manifest will name.
-    """
-    step = build_step(name, method, json.loads(parameters))
-    if weights and step.weights() != json.loads(weights):
-        raise UserError(
-            f"the weights of step {name!r}, method {method!r}, differ from those that the command began with: put the "
-            "same files at the same path on every node, and leave them alone while it runs"
-        )
-    return step
-
-
-@lru_cache(maxsize=4)
-def _opened(folder: str) -> Manifest:
-    return Manifest(Path(folder), read_info(Path(folder)))
-
-
-def _fetch_block(task: _StepTask) -> _Fetched:
-    _opened.cache_clear()  # an earlier step may have added tables since
-    manifest = _opened(task.folder)
-    numbers = range(task.start, task.stop)
-    return _Fetched(
-        step=task.step,
-        method=task.method,
-        parameters=task.parameters,
-        weights=task.weights,
-        inputs={name: manifest.tables[name].spec for name in task.inputs},
-        rows={name: manifest.table(name, task.split).take(numbers) for name in ("captures", *task.inputs)},
-    )
-
-
-def _make_block(
-    fetched: _Fetched, process: Callable[[Sequence[Sample]], list[Made]] | None = None
-) -> dict[str, pa.RecordBatch]:
-    step = _step(fetched.step, fetched.method, fetched.parameters, fetched.weights)
-    block = {name: table.to_pylist() for name, table in fetched.rows.items()}
-    spec = step.output()
-    return {spec.name: rows.step_batch(process or step.process, block, inputs=fetched.inputs, output=spec)}

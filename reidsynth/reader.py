@@ -86,8 +86,13 @@ class TableReader:
         return pa.concat_tables(tables)
 
     def rows(self, start: int, stop: int) -> list[dict[str, Any]]:
-        """Return the rows start <= row < stop."""
-        return [self[row] for row in range(start, min(stop, len(self)))]
+        """Return the rows start <= row < stop.
+
+        Raises:
+            UserError: when a shard is damaged.
+        """
+        wanted = range(start, min(stop, len(self)))
+        return self.take(wanted).to_pylist() if wanted else []
 
     def light(self, start: int, stop: int) -> pa.Table:
         """Return the rows start <= row < stop without images and captions.
@@ -126,7 +131,11 @@ class TableReader:
             stop = done + 1
             while stop < len(rows) and first <= rows[stop] < end:
                 stop += 1
-            parts.append(self._group(file, number, group).take(pa.array([row - first for row in rows[done:stop]])))
+            chosen = self._group(file, number, group)
+            if isinstance(rows, range) and rows.step == 1:
+                parts.append(chosen.slice(rows[done] - first, stop - done))
+            else:
+                parts.append(chosen.take(pa.array([row - first for row in rows[done:stop]])))
             done = stop
         return pa.concat_tables(parts)
 

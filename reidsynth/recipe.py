@@ -16,7 +16,7 @@ from reidsynth.expectations import Expectation, differences
 from reidsynth.ingest import ingest
 from reidsynth.manifest import open_manifest
 from reidsynth.parts import build_parts, part_folder
-from reidsynth.pipeline import run_step
+from reidsynth.pipeline import run_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -314,9 +314,8 @@ def build(recipe: Recipe, out: Path, *, run: Run) -> Manifest:
         manifest = ingest(
             out, name, parameters, run=run, about=recipe.about, title=recipe.name, recipe=rows.portable(kept)
         )
-    for entry in recipe.steps:
-        manifest = run_step(out, entry.step, entry.method, entry.parameters, run=run)
-    return manifest
+    steps = [(entry.step, entry.method, entry.parameters) for entry in recipe.steps]
+    return run_steps(out, steps, run=run) if steps else manifest
 
 
 def _without_root(part: PartEntry) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from reidsynth.schema import Content, Made, Record, Sample, TableSpec, Text
 from reidsynth.tables import CAPTURES, table_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -60,7 +60,7 @@ def portable(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def source_batches(
-    read: Sequence[tuple[Record, Content]], *, split: str, dataset: str, specs: Sequence[TableSpec]
+    read: Iterable[tuple[Record, Content]], *, split: str, dataset: str, specs: Sequence[TableSpec]
 ) -> dict[str, pa.RecordBatch]:
     """Lay out what a source read.
 
@@ -181,7 +181,7 @@ def step_batch(
     inputs: Mapping[str, TableSpec],
     output: TableSpec,
 ) -> pa.RecordBatch:
-    """Run a step over a block of rows: decode once, sort by size, process in batches, encode, judge.
+    """Run a step over a block of rows and lay out what it made.
 
     Args:
         process: the step's hook.
@@ -192,10 +192,40 @@ def step_batch(
     Returns:
         One row for each capture, in order.
     """
+    return laid_out(step_rows(process, block, inputs=inputs, output=output), output)
+
+
+def laid_out(values: list[dict[str, Any]], spec: TableSpec) -> pa.RecordBatch:
+    """Rows of a table as an Arrow batch."""
+    return _batch(values, table_schema(spec))
+
+
+def step_rows(
+    process: Callable[[Sequence[Sample]], list[Made]],
+    block: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    inputs: Mapping[str, TableSpec],
+    output: TableSpec,
+    decoded: dict[tuple[str, int], np.ndarray] | None = None,
+) -> list[dict[str, Any]]:
+    """Run a step over a block of rows: decode once, sort by size, process in batches, encode, judge.
+
+    Args:
+        process: the step's hook.
+        block: table -> rows, `captures` and the inputs, row-aligned.
+        inputs: table -> its specification.
+        output: the table that is made.
+        decoded: (table, row of the block) -> pixels that earlier steps on this block have decoded or made; this step
+            adds its own, as they would be decoded again.
+
+    Returns:
+        One row for each capture, in order.
+    """
+    decoded = {} if decoded is None else decoded
     values: list[dict[str, Any]] = [{} for _ in block["captures"]]
     ready: list[tuple[int, Sample]] = []
     for number, capture in enumerate(block["captures"]):
-        given = _sample(capture, {name: block[name][number] for name in inputs}, inputs)
+        given = _sample(number, capture, {name: block[name][number] for name in inputs}, inputs, decoded)
         if isinstance(given, Sample):
             ready.append((number, given))
         else:
@@ -206,7 +236,18 @@ def step_batch(
         made = process([sample for _, sample in part])
         for (number, sample), result in zip(part, made, strict=True):
             values[number] = _made_row(sample, output, result)
-    return _batch(values, table_schema(output))
+            if result.image is not None and IMAGE_FORMAT == "png":  # lossless: these are the pixels that are stored
+                decoded[output.name, number] = _as_stored(result.image, output)
+    return values
+
+
+def _as_stored(image: np.ndarray, spec: TableSpec) -> np.ndarray:
+    """What decoding the stored image would give."""
+    import numpy as np
+
+    if spec.modality == "mask":
+        return image if image.ndim == 2 else image[..., 0]
+    return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
 
 
 def _size(sample: Sample) -> tuple[int, ...]:
@@ -214,7 +255,11 @@ def _size(sample: Sample) -> tuple[int, ...]:
 
 
 def _sample(
-    capture: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, TableSpec]
+    number: int,
+    capture: Mapping[str, Any],
+    given: Mapping[str, Mapping[str, Any]],
+    inputs: Mapping[str, TableSpec],
+    decoded: dict[tuple[str, int], np.ndarray],
 ) -> Sample | str | None:
     """The sample, or why it can't be processed: the reason of the first input that is not usable."""
     pixels: dict[str, np.ndarray] = {}
@@ -231,9 +276,11 @@ def _sample(
             continue
         encoded[name] = row["image"]["bytes"]
         try:
-            pixels[name] = _as_modality(images.decode(row["image"]["bytes"]), inputs[name])
+            if (name, number) not in decoded:
+                decoded[name, number] = _as_modality(images.decode(encoded[name]), inputs[name])
         except images.UnreadableImage as unreadable:
             return f"{name}: {unreadable}"
+        pixels[name] = decoded[name, number]
     return Sample(capture["sample_id"], capture, pixels, texts, encoded)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,21 +30,8 @@ if TYPE_CHECKING:
 DRAFTS = ".drafts"
 
 
-def drafts(out: Path, jobs: Sequence[Job]) -> list[Job]:
-    """The unfinished jobs of a text table, to be written as drafts.
-
-    Args:
-        out: the manifest's folder.
-        jobs: one for each shard of the table.
-    """
-    return [
-        replace(job, files={table: _draft(file) for table, file in job.files.items()})
-        for job in jobs
-        if not job.done(out)
-    ]
-
-
-def _draft(file: str) -> str:
+def draft(file: str) -> str:
+    """Where a shard of a text table is written first."""
     return f"{DRAFTS}/{file.removesuffix('.parquet')}.draft"
 
 
@@ -61,8 +47,8 @@ def settle(out: Path, jobs: Sequence[Job], captures: Sequence[ShardInfo], spec: 
     for split in dict.fromkeys(job.split for job in jobs):
         chosen = [job for job in jobs if job.split == split]
         finished = [out / job.files[spec.name] for job in chosen]
-        drafted = [out / _draft(job.files[spec.name]) for job in chosen]
-        given = [file if job.done(out) else draft for job, file, draft in zip(chosen, finished, drafted, strict=True)]
+        drafted = [out / draft(job.files[spec.name]) for job in chosen]
+        given = [file if job.done(out) else first for job, file, first in zip(chosen, finished, drafted, strict=True)]
         capture_files = [out / shard.file for shard in captures if shard.split == split]
         pids = [pq.read_table(file, columns=["pid"], partitioning=None)["pid"].to_numpy() for file in capture_files]
         hashes = [_hashes(file) for file in given]

@@ -99,7 +99,9 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
 
 
 @contextmanager
-def shard_writer(path: Path, schema: pa.Schema, *, key: str) -> Iterator[Callable[[pa.RecordBatch], None]]:
+def shard_writer(
+    path: Path, schema: pa.Schema, *, key: str | Callable[[], str]
+) -> Iterator[Callable[[pa.RecordBatch], None]]:
     """Write one shard atomically, batch by batch.
 
     Images are stored uncompressed (JPEG and PNG do not shrink) in small row groups, so a single row is read quickly;
@@ -108,7 +110,7 @@ def shard_writer(path: Path, schema: pa.Schema, *, key: str) -> Iterator[Callabl
     Args:
         path: final name of the shard; it exists once the block has ended well, and never half-written.
         schema: of the table.
-        key: content key; stored in the file's footer.
+        key: content key, stored in the file's footer; or what tells it once the last row is written.
 
     Yields:
         A function that appends consecutive rows; all batches but the last hold a multiple of ROWS_PER_GROUP rows.
@@ -119,7 +121,7 @@ def shard_writer(path: Path, schema: pa.Schema, *, key: str) -> Iterator[Callabl
     leaves = _leaves(schema)
     writer_of = partial(
         pq.ParquetWriter,
-        schema=schema.with_metadata({**(schema.metadata or {}), KEY: key.encode()}),
+        schema=schema,
         compression={name: "none" if name == "image.bytes" else "zstd" for name in leaves},
         use_dictionary=[name for name in leaves if name != "image.bytes"],
         use_content_defined_chunking=True,
@@ -128,6 +130,7 @@ def shard_writer(path: Path, schema: pa.Schema, *, key: str) -> Iterator[Callabl
     )
     with writing(path) as handle, writer_of(handle) as writer:
         yield lambda batch: writer.write_batch(batch, row_group_size=ROWS_PER_GROUP)
+        writer.add_key_value_metadata({KEY: (key if isinstance(key, str) else key()).encode()})
 
 
 def _leaves(schema: pa.Schema) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from reidsynth.errors import UserError
@@ -46,6 +46,7 @@ def _tokenizer() -> Any:  # noqa: ANN401 - the library's class is untyped
     return tokenizer
 
 
+@lru_cache(maxsize=4096)  # a caption is counted when it is written and when it is judged
 def clip_tokens(text: str) -> int:
     """Number of CLIP tokens of a text, start and end included.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 # Name -> examples in sRGB. Several examples make a name cover what light does to it; the nearest example in CIELAB
@@ -73,14 +75,21 @@ def named_colours(pixels: np.ndarray) -> tuple[str, ...]:
     Args:
         pixels: uint8 (N, 3) RGB, at least one.
     """
-    lab, examples = _lab(pixels), _lab(np.array([rgb for group in _EXAMPLES.values() for rgb in group], dtype=np.uint8))
-    distances = ((lab[:, None, :] - examples[None, :, :]) ** 2).sum(axis=2)
+    lab, examples = _lab(pixels), _examples()
+    distances = np.zeros((len(lab), len(examples)), dtype=np.float32)
+    for channel in range(3):
+        distances += (lab[:, channel, None] - examples[None, :, channel]) ** 2
     votes: dict[str, int] = {}
     for index, count in enumerate(np.bincount(distances.argmin(axis=1), minlength=len(_NAMES))):
         votes[_NAMES[index]] = votes.get(_NAMES[index], 0) + int(count)
     ranked = sorted(votes, key=lambda name: (-votes[name], name))
     second = votes[ranked[1]] >= _SECOND_SHARE * len(pixels)
     return tuple(ranked[:2]) if second else (ranked[0],)
+
+
+@cache
+def _examples() -> np.ndarray:
+    return _lab(np.array([rgb for group in _EXAMPLES.values() for rgb in group], dtype=np.uint8))
 
 
 def _lab(pixels: np.ndarray) -> np.ndarray:
