@@ -81,3 +81,16 @@ def test_thresholds_can_be_set():
     short = Text(("A man.",))
     assert judge("text", short).verdict == "pass"
     assert judge("text", short, None, None, Thresholds(text_words=8)).reason == "caption too short"
+
+
+def test_counted_percentiles_are_numpys():
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 3, 7, 100, 101, 8192):
+        for _ in range(5):
+            grey = rng.integers(0, rng.integers(2, 257), (1, size)).astype(np.uint8)
+            assert gates._percentiles(grey, (0.01, 0.5, 0.99)) == pytest.approx(np.percentile(grey, (1, 50, 99)))
+
+
+def test_grey_of_colour_is_the_mean_of_its_channels():
+    photo = np.random.default_rng(0).integers(0, 256, (9, 5, 3)).astype(np.uint8)
+    assert np.array_equal(gates._grey(photo), photo.mean(axis=2))

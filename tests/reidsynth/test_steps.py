@@ -332,3 +332,37 @@ def test_two_colours_are_told_where_both_are_large():
     photo, mask = crop(0, (128, 64), "red"), crop_mask((128, 64))
     photo[40:55] = (240, 240, 240)
     assert set(clothing_colours(photo, mask)["upper_colour"]) == {"red", "white"}
+
+
+def test_line_art_is_what_the_library_draws():
+    """Bit by bit, on noise, on soft and on empty images of odd sizes."""
+    import warnings
+
+    import cv2
+
+    from reidsynth.steps.lineart import _detect
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from controlnet_aux import LineartStandardDetector
+
+        rng = np.random.default_rng(0)
+        for height, width, sigma, threshold in [
+            (128, 64, 2.0, 8),
+            (100, 37, 3.3, 8),
+            (64, 64, 0.7, 30),
+            (90, 17, 8.0, 0),
+        ]:
+            for blur in (0, 1, 5, None):
+                photo = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+                photo = np.full_like(photo, 7) if blur is None else photo
+                photo = cv2.GaussianBlur(photo, (0, 0), blur) if blur else photo
+                padded = cv2.copyMakeBorder(photo, 0, -height % 64, 0, -width % 64, cv2.BORDER_REPLICATE)
+                lines = LineartStandardDetector()(
+                    padded,
+                    guassian_sigma=sigma,
+                    intensity_threshold=threshold,
+                    detect_resolution=min(padded.shape[:2]),
+                    output_type="np",
+                )
+                assert np.array_equal(_detect(photo, sigma, threshold), lines[:height, :width, 0])

@@ -1,0 +1,122 @@
+"""Steps that share a pass make, byte for byte, what they make one by one, whatever is there already."""
+
+from __future__ import annotations
+
+import pytest
+
+from reidsynth.ingest import ingest
+from reidsynth.manifest import open_manifest
+from reidsynth.pipeline import run_step, run_steps
+from reidsynth.validate import validate
+
+STEPS = [
+    ("remove-background", "grabcut", {}),
+    ("build-sketch", "lineart-standard", {}),
+    ("build-ir", "channel-augmentation", {}),
+    ("caption", "template", {}),
+]
+
+
+def tree(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def drawn(run, tmp_path, monkeypatch):
+    """A small drawn world in shards of 30 and blocks of 20 rows."""
+    monkeypatch.setattr("reidsynth.ingest.ROWS_PER_SHARD", 30)
+    monkeypatch.setattr("reidsynth.passes.ROWS_PER_BLOCK", 20)
+
+    def draw(name):
+        ingest(tmp_path / name, "demo", {"train": 10, "val": 3, "test": 4}, run=run)
+        return tmp_path / name
+
+    return draw
+
+
+@pytest.fixture
+def one_by_one(drawn, run):
+    out = drawn("one-by-one")
+    for step in STEPS:
+        run_step(out, *step, run=run)
+    return out
+
+
+def test_together_as_one_by_one(drawn, one_by_one, run):
+    run_steps(drawn("together"), STEPS, run=run)
+    assert len(open_manifest(one_by_one).info.captures) > len(open_manifest(one_by_one).splits)  # several shards
+    assert tree(one_by_one.with_name("together")) == tree(one_by_one)
+    assert validate(one_by_one) == []
+
+
+def test_a_photograph_is_decoded_once(drawn, run, monkeypatch):
+    from reidsynth import images
+
+    out = drawn("m")
+    decoded = []
+    decode = images.decode
+    monkeypatch.setattr("reidsynth.images.decode", lambda data: decoded.append(data) or decode(data))
+    monkeypatch.setattr("reidsynth.pipeline.commit", lambda *_: None)  # it draws the preview
+    run_steps(out, STEPS[:3], run=run)
+    rows = sum(split.rows for split in open_manifest(out).info.splits.values())
+    assert len(decoded) == rows
+
+
+@pytest.mark.parametrize("lost", [(0,), (1,), (0, 2), (3,), (1, 3)])
+def test_whatever_was_there_the_end_is_the_same(drawn, one_by_one, run, lost):
+    """As after a kill: some shards of some tables are missing, and the description tells nothing of their tables."""
+    out = drawn("m")
+    run_steps(out, STEPS, run=run)
+    tables = ["mask-grabcut", "sketch-lineart-standard", "ir-ca", "text-template"]
+    info = open_manifest(out).info
+    for number in lost:
+        (out / info.tables[tables[number]].shards[number % 2].file).unlink()
+    kept = {name: table for name, table in info.tables.items() if name not in {tables[number] for number in lost}}
+    from reidsynth.manifest import write_info
+
+    write_info(out, info.model_copy(update={"tables": kept}))
+    run_steps(out, STEPS, run=run)
+    assert tree(out) == tree(one_by_one)
+
+
+def test_finished_shards_are_not_made_again(drawn, run, monkeypatch):
+    out = drawn("m")
+    run_steps(out, STEPS[:2], run=run)
+
+    def fail(*_):
+        raise AssertionError("made again")
+
+    monkeypatch.setattr("reidsynth.steps.background.GrabCut.process", fail)
+    monkeypatch.setattr("reidsynth.steps.lineart.LineartStandard.process", fail)
+    run_steps(out, STEPS, run=run)
+    assert "text-template" in open_manifest(out).tables
+
+
+def test_changed_parameters_reach_what_hangs_on_them(drawn, run):
+    changed = [("remove-background", "grabcut", {"iterations": 2}), *STEPS[1:]]
+    once = drawn("once")
+    run_steps(once, changed, run=run)
+    twice = drawn("twice")
+    run_steps(twice, STEPS, run=run)
+    run_steps(twice, changed, run=run)
+    assert tree(twice) == tree(once)
+    assert validate(twice) == []
+
+
+def test_neighbours_share_unless_something_parts_them(noise):
+    from reidsynth.pipeline import _Entry, _shared_passes
+    from reidsynth.steps import build_step
+
+    def names(steps, weights=None):
+        entries = [_Entry(build_step(*step), (weights or {}).get(step[0], {})) for step in steps]
+        return [[entry.step.name for entry in group] for group in _shared_passes(entries)]
+
+    mask, sketch, ir, caption = STEPS
+    assert names(STEPS) == [["remove-background", "build-sketch", "build-ir", "caption"]]
+    assert names([mask, caption, sketch, ir]) == [["remove-background", "caption"], ["build-sketch", "build-ir"]]
+    assert names([mask, mask]) == [["remove-background"], ["remove-background"]]
+    assert names(STEPS, {"build-sketch": {"net": "0"}}) == [
+        ["remove-background"],
+        ["build-sketch"],
+        ["build-ir", "caption"],
+    ]
