@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fixtures import crop, crop_mask
 
+from reidsynth import gates
 from reidsynth.gates import SCORES, Thresholds, judge
 from reidsynth.schema import Text
 

@@ -23,12 +23,12 @@ def tree(folder):
 
 @pytest.fixture
 def drawn(run, tmp_path, monkeypatch):
-    """A small drawn world in shards of 30 and blocks of 20 rows."""
-    monkeypatch.setattr("reidsynth.ingest.ROWS_PER_SHARD", 30)
-    monkeypatch.setattr("reidsynth.passes.ROWS_PER_BLOCK", 20)
+    """A small drawn world in shards of 16 and blocks of 10 rows."""
+    monkeypatch.setattr("reidsynth.ingest.ROWS_PER_SHARD", 16)
+    monkeypatch.setattr("reidsynth.passes.ROWS_PER_BLOCK", 10)
 
     def draw(name):
-        ingest(tmp_path / name, "demo", {"train": 10, "val": 3, "test": 4}, run=run)
+        ingest(tmp_path / name, "demo", {"train": 6, "val": 2, "test": 2}, run=run)
         return tmp_path / name
 
     return draw
@@ -62,7 +62,7 @@ def test_a_photograph_is_decoded_once(drawn, run, monkeypatch):
     assert len(decoded) == rows
 
 
-@pytest.mark.parametrize("lost", [(0,), (1,), (0, 2), (3,), (1, 3)])
+@pytest.mark.parametrize("lost", [(0, 2), (1, 3)])
 def test_whatever_was_there_the_end_is_the_same(drawn, one_by_one, run, lost):
     """As after a kill: some shards of some tables are missing, and the description tells nothing of their tables."""
     out = drawn("m")
