@@ -125,7 +125,7 @@ def _make(out: Path, entries: Sequence[_Entry], run: Run) -> None:
 
 
 def _planned(manifest: Manifest, entries: Sequence[_Entry]) -> list[Planned]:
-    tables = list(manifest.tables)
+    tables = dict.fromkeys(manifest.tables)
     planned = []
     for entry in entries:
         step = entry.step
@@ -143,7 +143,7 @@ def _planned(manifest: Manifest, entries: Sequence[_Entry]) -> list[Planned]:
         _refuse_overwriting(manifest, spec)
         fields = json.dumps(rows.plain(asdict(cast("Any", step))), sort_keys=True)
         planned.append(Planned(spec, made, fields, json.dumps(entry.weights) if entry.weights else ""))
-        tables.append(spec.name)
+        tables[spec.name] = None
     return planned
 
 
