@@ -354,7 +354,9 @@ class ReIDDataset(Dataset[Item]):
 
     def index(self) -> IdentityIndex:
         """What a sampler needs to know."""
-        return IdentityIndex(self.labels, self.present, self.caption_counts if "text" in self.present else None)
+        counts = self.caption_counts if "text" in self.present else None
+        real = {modality: origins == "real" for modality, origins in self.origin.items()}
+        return IdentityIndex(self.labels, self.present, counts, real, self.datasets)
 
     @property
     def checksum(self) -> str:

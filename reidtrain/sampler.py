@@ -8,7 +8,7 @@ sees.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from reidtrain.errors import UserError
+from reidtrain.mixing import deal, places_of_sets, visits
 
 Pairing = Literal["capture", "cross", "identity"]
 
@@ -45,15 +46,27 @@ class IdentityIndex:
         labels: (N,) identity label of each row, contiguous from 0.
         present: modality -> (N,) bool; its keys are the modalities drawn.
         caption_counts: (N,) captions of each row; None where there is no text.
+        real: modality -> (N,) bool, rows that hold a real one; None where the difference does not count.
+        datasets: (N,) name of each row's data set; None for one.
+        shares: data set -> share of the places of a batch, positive; None to draw all captures alike.
     """
 
     labels: np.ndarray
     present: Mapping[str, np.ndarray]
     caption_counts: np.ndarray | None = None
+    real: Mapping[str, np.ndarray] | None = None
+    datasets: np.ndarray | None = None
+    shares: Mapping[str, float] | None = None
 
 
 class IdentitySampler(Sampler[list[Draw]]):
     """What identity samplers share: position, a process's part, choice of modalities. Serves as a `batch_sampler`.
+
+    Real before synthetic: an identity that has a modality for real anywhere lends only real ones of it, even to a
+    capture with a synthetic one of its own.
+
+    With `shares` in the index, data sets are mixed: every batch holds about their shares of places, within a set every
+    identity comes round equally often (with the sampler `random` every capture), and an epoch is as long as unmixed.
 
     Args:
         index: labels and modalities of the data set's rows.
@@ -97,13 +110,17 @@ class IdentitySampler(Sampler[list[Draw]]):
         self._same_capture, self._cross, self._shuffle = pairing != "identity", pairing == "cross", shuffle_labels
         self._label_of_row = index.labels
         count = int(index.labels.max()) + 1 if len(index.labels) else 0
-        self._rows = {m: _rows_by_label(index.labels, present[m], count) for m in present}
+        self._lends = {m: _preferred(present[m], (index.real or {}).get(m), index.labels, count) for m in present}
+        self._rows = {m: _rows_by_label(index.labels, self._lends[m], count) for m in present}
         anything = np.logical_or.reduce(list(present.values()))
         every = _rows_by_label(index.labels, anything, count)
-        self._anchors = [
-            mine if len(mine) else other for mine, other in zip(self._rows[self._main], every, strict=True)
-        ]
+        mains = _rows_by_label(index.labels, present[self._main], count)
+        self._anchors = [mine if len(mine) else other for mine, other in zip(mains, every, strict=True)]
         self._batches = self._count()
+        self._datasets, self._shares = index.datasets, dict(index.shares or {})
+        if self._shares:
+            self._units = self._units_of_sets()
+            self._places = self._share_out()
         self._epoch, self._batch = 0, 0
 
     @abstractmethod
@@ -113,6 +130,41 @@ class IdentitySampler(Sampler[list[Draw]]):
     @abstractmethod
     def plan(self, epoch: int) -> list[np.ndarray]:
         """Anchor captures of every batch of an epoch over all processes, a function of (seed, epoch) alone."""
+
+    def _share_out(self) -> np.ndarray:
+        """(batches, sets) places of each data set in each batch of an epoch.
+
+        Raises:
+            UserError: where a set has fewer units than it has places in some batch.
+        """
+        size = self.batch_size // self.per_identity
+        places = places_of_sets([self._shares[name] for name in self._units], len(self), size)
+        for (name, units), most in zip(self._units.items(), places.max(axis=0).tolist(), strict=True):
+            if most > len(units):
+                raise UserError(
+                    f"a batch of {size} has up to {most} places for {name}, which has only {len(units)} to fill them: "
+                    "lower its weight in data.mix, or sampler.batch_size"
+                )
+        return places
+
+    def _mixed(self, epoch: int) -> list[np.ndarray]:
+        """Identities (or captures, as the sampler deals them) of each batch of an epoch, data set after data set."""
+        dealt = []
+        for number, units in enumerate(self._units.values()):
+            counts = self._places[:, number]
+            rng = np.random.default_rng([self.seed, 2, epoch, number])
+            dealt.append(np.split(units[deal(counts.tolist(), len(units), rng)], np.cumsum(counts)[:-1]))
+        return [np.concatenate(parts) for parts in zip(*dealt, strict=True)]
+
+    def _units_of_sets(self) -> dict[str, np.ndarray]:
+        """Data set -> what is dealt of it: its identities."""
+        return {name: np.unique(self._label_of_row[rows]) for name, rows in self._captures().items()}
+
+    def _captures(self) -> dict[str, np.ndarray]:
+        """Data set -> the captures that stand for its identities."""
+        rows = np.sort(np.concatenate(self._anchors))
+        names = np.full(len(rows), "") if self._datasets is None else self._datasets[rows]
+        return {name: rows[names == name] for name in self._shares if bool((names == name).any())}
 
     def __len__(self) -> int:
         """Batches of an epoch, the same in every epoch and process."""
@@ -138,7 +190,8 @@ class IdentitySampler(Sampler[list[Draw]]):
         label = int(self._label_of_row[anchor])
         rows: dict[str, int] = {}
         for modality in self.modalities:
-            if (modality == self._main or self._same_capture) and self._present[modality][anchor]:
+            own = self._present if modality == self._main else self._lends
+            if (modality == self._main or self._same_capture) and own[modality][anchor]:
                 rows[modality] = anchor
             else:
                 rows[modality] = _choose(self._rows[modality][label], rng)
@@ -188,6 +241,8 @@ class TupleSampler(IdentitySampler):
         permutation never gives an identity the same batch twice, and at the seam of two permutations the next one is
         rearranged. All batches end up equally full.
         """
+        if self._shares:
+            return self._mixed_plan(epoch)
         rng = np.random.default_rng([self.seed, 0, epoch])
         batches = len(self)
         chosen = [rng.permutation(rows)[:batches] for rows in self._anchors if len(rows)]
@@ -196,10 +251,51 @@ class TupleSampler(IdentitySampler):
         parts = np.split(keep, np.cumsum([len(rows) for rows in chosen])[:-1])
         chosen = [rows[part] for rows, part in zip(chosen, parts, strict=True)]
         order = [chosen[i] for i in rng.permutation(len(chosen))]
-        places = _deal([len(rows) for rows in order], batches, rng)
+        places = deal([len(rows) for rows in order], batches, rng)
         rows = np.concatenate(order)
         by_batch = rows[np.argsort(places, kind="stable")].reshape(batches, self.batch_size)
         return [rng.permutation(members) for members in by_batch]
+
+    def _mixed_plan(self, epoch: int) -> list[np.ndarray]:
+        rng = np.random.default_rng([self.seed, 0, epoch])
+        anchors = np.concatenate(self._anchors)
+        rows = visits(self._label_of_row, anchors, np.concatenate(self._mixed(epoch)), rng).reshape(len(self), -1)
+        return [rng.permutation(members) for members in rows]
+
+
+class CaptureSampler(IdentitySampler):
+    """Captures in random order, identities not kept apart: one may stand in a batch more than once.
+
+    - An epoch visits every capture once, in an order drawn anew; what the last incomplete batch would hold is dropped.
+    - The default of UNIReID's authors. Losses that take every other place for a negative push captures of one identity
+      apart where it stands twice; `TupleSampler` is for them.
+    - Processes may get captures of the same identity.
+    - Arguments: see `IdentitySampler`; `per_identity` stays 1.
+
+    Raises:
+        UserError: when there are fewer captures than places in a batch.
+    """
+
+    def _count(self) -> int:
+        captures = sum(len(rows) for rows in self._anchors)
+        if captures < self.batch_size:
+            raise UserError(
+                f"a batch of {self.batch_size} can't be drawn from {captures} captures: set sampler.batch_size to "
+                f"{captures} or less"
+            )
+        return captures // self.batch_size
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """Shuffle the captures of an epoch."""
+        rng = np.random.default_rng([self.seed, 0, epoch])
+        if self._shares:
+            return [rng.permutation(members) for members in self._mixed(epoch)]
+        order = rng.permutation(np.concatenate(self._anchors))
+        return list(order[: len(self) * self.batch_size].reshape(-1, self.batch_size))
+
+    def _units_of_sets(self) -> dict[str, np.ndarray]:
+        """Data set -> what is dealt of it: its captures."""
+        return self._captures()
 
 
 class IdentityGroupSampler(IdentitySampler):
@@ -232,19 +328,36 @@ class IdentityGroupSampler(IdentitySampler):
     def plan(self, epoch: int) -> list[np.ndarray]:
         """Group the identities of an epoch, in random order, and draw captures of each."""
         rng = np.random.default_rng([self.seed, 0, epoch])
-        groups = self.batch_size // self.per_identity
-        order = rng.permutation(self._labels)[: len(self) * groups]
+        if self._shares:
+            batches = [rng.permutation(labels) for labels in self._mixed(epoch)]
+        else:
+            groups = self.batch_size // self.per_identity
+            batches = list(rng.permutation(self._labels)[: len(self) * groups].reshape(-1, groups))
         return [
             np.concatenate([_take(self._anchors[label], self.per_identity, rng) for label in batch])
-            for batch in order.reshape(-1, groups)
+            for batch in batches
         ]
 
 
-SAMPLERS: Mapping[str, type[IdentitySampler]] = {"tuples": TupleSampler, "groups": IdentityGroupSampler}
+SAMPLERS: Mapping[str, type[IdentitySampler]] = {
+    "tuples": TupleSampler,
+    "random": CaptureSampler,
+    "groups": IdentityGroupSampler,
+}
 
 
 def _choose(rows: np.ndarray, rng: np.random.Generator) -> int:
     return int(rows[rng.integers(len(rows))]) if len(rows) else -1
+
+
+def _preferred(present: np.ndarray, real: np.ndarray | None, labels: np.ndarray, count: int) -> np.ndarray:
+    """Rows that may lend a modality: the real ones of an identity, or all that it has where none is real."""
+    if real is None:
+        return present
+    has_real = np.zeros(count, dtype=bool)
+    has_real[labels[present & real]] = True
+    lends: np.ndarray = present & (real | ~has_real[labels])
+    return lends
 
 
 def _rows_by_label(labels: np.ndarray, mask: np.ndarray, count: int) -> list[np.ndarray]:
@@ -264,24 +377,6 @@ def _most_batches(counts: np.ndarray, size: int) -> int:
         else:
             high = middle - 1
     return low
-
-
-def _deal(counts: Sequence[int], batches: int, rng: np.random.Generator) -> np.ndarray:
-    """Give each of a run of identities `counts` distinct batches, filling all batches alike."""
-    dealt: list[np.ndarray] = []
-    deck = rng.permutation(batches)
-    for count in counts:
-        if count <= len(deck):
-            dealt.append(deck[:count])
-            deck = deck[count:]
-            continue
-        fresh = rng.permutation(batches)
-        taken = np.isin(fresh, deck)
-        free, again = fresh[~taken], fresh[taken]
-        missing = count - len(deck)
-        dealt.append(np.concatenate([deck, free[:missing]]))
-        deck = rng.permutation(np.concatenate([free[missing:], again]))
-    return np.concatenate(dealt)
 
 
 def _take(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

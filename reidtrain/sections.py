@@ -16,6 +16,7 @@ from reidtrain.errors import UserError
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -65,6 +66,9 @@ class DataConfig(Section):
     split: str = "train"
     tables: TablesConfig = TablesConfig()
     augment: AugmentsConfig = AugmentsConfig()
+    mix: dict[str, Weight] | None = None
+    """Data set -> weight: its share of a batch's places, against 1 for each that is not named; see `reidtrain.mixing`.
+    Null draws all captures alike, so that large sets fill most places."""
     accept_failed: bool = False
     cache: bool = False
     workers: Annotated[int, Field(ge=0)] = 2
@@ -73,15 +77,15 @@ class DataConfig(Section):
 class SamplerConfig(Section):
     """Which captures stand together in a batch; see `reidtrain.sampler`."""
 
-    name: Literal["tuples", "groups"] = "tuples"
+    name: Literal["tuples", "random", "groups"] = "tuples"
     batch_size: Count = 64
     per_identity: Count = 1
     pairing: Literal["capture", "cross", "identity"] = "capture"
 
     @model_validator(mode="after")
     def _tuples_are_single(self) -> SamplerConfig:
-        if self.name == "tuples" and self.per_identity != 1:
-            raise ValueError("per_identity belongs to the sampler 'groups'; 'tuples' takes one place per identity")
+        if self.name != "groups" and self.per_identity != 1:
+            raise ValueError(f"per_identity belongs to the sampler 'groups'; {self.name!r} draws one place at a time")
         return self
 
 
@@ -174,6 +178,8 @@ class StageConfig(Section):
     """Values of the captures' `dataset` column that are drawn; null for all."""
     modalities: tuple[str, ...] | None = None
     """Modalities that are drawn; null for all."""
+    mix: dict[str, Weight] | None = None
+    """In place of `data.mix`."""
     model: dict[str, Any] = {}
     """Options that the model takes for this stage, see its `begin_stage`."""
     restart: tuple[str, ...] = ()

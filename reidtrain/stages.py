@@ -7,7 +7,7 @@ a stage's sampler sees only the data sets and modalities that the stage names.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -64,7 +64,7 @@ def plan_stages(
         UserError: when a stage names data that there is not, or is left without a step.
     """
     parts = config.stages or (StageConfig(name="all"),)
-    samplers = [make(_part_of(dataset, part)) for part in parts]
+    samplers = [make(_part_of(dataset, part, config.data.mix)) for part in parts]
     whole = sum(part.share for part in parts)
     if config.train.steps:
         ends = [round(config.train.steps * share / whole) for share in accumulate(part.share for part in parts)]
@@ -126,7 +126,7 @@ def begin(stage: Stage, model: nn.Module, seed: int, *, fresh: bool) -> list[nn.
     return restarted
 
 
-def _part_of(dataset: ReIDDataset, stage: StageConfig) -> IdentityIndex:
+def _part_of(dataset: ReIDDataset, stage: StageConfig, mix: Mapping[str, float] | None) -> IdentityIndex:
     index = dataset.index()
     if stage.modalities is not None:
         unknown = sorted(set(stage.modalities) - set(index.present))
@@ -135,12 +135,20 @@ def _part_of(dataset: ReIDDataset, stage: StageConfig) -> IdentityIndex:
                 f"stage {stage.name!r} draws {', '.join(unknown)}, but the data has {', '.join(index.present)}"
             )
         index = replace(index, present={m: mask for m, mask in index.present.items() if m in stage.modalities})
-    if stage.datasets is not None:
-        there = set(dataset.datasets.tolist())
-        if unknown := sorted(set(stage.datasets) - there):
-            raise UserError(
-                f"stage {stage.name!r} draws from {', '.join(unknown)}, but the data holds {', '.join(sorted(there))}"
-            )
-        rows = np.isin(dataset.datasets, stage.datasets)
+    there = sorted(set(dataset.datasets.tolist()))
+    if unknown := sorted(set(stage.datasets or ()) - set(there)):
+        raise UserError(f"stage {stage.name!r} draws from {', '.join(unknown)}, but the data holds {', '.join(there)}")
+    drawn = there if stage.datasets is None else list(stage.datasets)
+    mix = mix if stage.mix is None else stage.mix
+    if mix is not None:
+        if unknown := sorted(set(mix) - set(there)):
+            raise UserError(f"data.mix weighs {', '.join(unknown)}, but the data holds {', '.join(there)}")
+        shares = {name: mix.get(name, 1.0) for name in drawn}
+        drawn = [name for name in drawn if shares[name] > 0]
+        if not drawn:
+            raise UserError(f"data.mix gives no weight to any of {', '.join(shares)}: give one of them more than 0")
+        index = replace(index, shares={name: shares[name] for name in drawn})
+    if drawn != there:
+        rows = np.isin(dataset.datasets, drawn)
         index = replace(index, present={m: mask & rows for m, mask in index.present.items()})
     return index

@@ -87,11 +87,28 @@ def test_a_run_killed_in_its_second_stage_ends_alike(tiny_config, tmp_path, monk
     assert ours["classifier.weight"].shape == (12, 16)
 
 
+def test_weights_say_how_often_a_data_set_is_drawn(tiny_config, people):
+    both = [people(), people(dataset_name="others"), people(dataset_name="left")]
+    stages = "stages=[{name: a}, {name: b, mix: {left: 0, others: 3}}, {name: c, datasets: [left]}]"
+    first, second, third = training_stages(*build(tiny_config, "data.mix={people: 2}", stages, manifests=both))
+
+    def shares(stage):
+        _, dataset = build(tiny_config, manifests=both)
+        drawn = [str(dataset.datasets[draw.rows["rgb"]]) for batch in stage.sampler for draw in batch]
+        return {name: drawn.count(name) / len(drawn) for name in sorted(set(drawn))}
+
+    assert shares(first) == pytest.approx({"people": 0.5, "others": 0.25, "left": 0.25}, abs=0.05)
+    assert shares(second) == pytest.approx({"people": 0.25, "others": 0.75}, abs=0.05)
+    assert shares(third) == {"left": 1.0}
+
+
 def test_stages_that_cannot_be(tiny_config):
     for stages, message in {
         "stages=[{name: a, datasets: [market]}]": "draws from market",
         "stages=[{name: a, modalities: [ir]}]": "draws ir, but the data has rgb, text",
         "stages=[{name: a, share: 0.01}, {name: b}]": "stages a get no step",
+        "stages=[{name: a, mix: {market: 2}}]": "data.mix weighs market, but the data holds people",
+        "data.mix={people: 0}": "gives no weight to any of people",
     }.items():
         with pytest.raises(UserError, match=message):
             training_stages(*build(tiny_config, stages))
