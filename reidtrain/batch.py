@@ -10,6 +10,8 @@ from reidtrain.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from reidtrain.transforms import Changes
+
 MODALITIES = ("rgb", "ir", "sketch", "text")
 IMAGE_MODALITIES = ("rgb", "ir", "sketch")
 LETTERS = {"text": "T", "sketch": "S", "ir": "I", "rgb": "R"}
@@ -82,6 +84,8 @@ class Batch:
         present: modality -> (B,) bool.
         labels: (B,) identity labels.
         image_ids: (B,) number of the source image; rows derived from one photograph share it.
+        undrawn: for each row None, or how its sketch is augmented once it is drawn from the photograph (RGB, 0 to 1)
+            that stands in its place; None where all are drawn. See `reidtrain.line_drawing`.
     """
 
     images: dict[str, torch.Tensor]
@@ -89,6 +93,7 @@ class Batch:
     present: dict[str, torch.Tensor]
     labels: torch.Tensor
     image_ids: torch.Tensor
+    undrawn: tuple[Changes | None, ...] | None = None
 
     def __len__(self) -> int:
         return int(self.labels.shape[0])
@@ -111,6 +116,7 @@ class Batch:
             present={name: value[chosen] for name, value in self.present.items()},
             labels=self.labels[chosen],
             image_ids=self.image_ids[chosen],
+            undrawn=None if self.undrawn is None else self.undrawn[chosen],
         )
 
     def to(self, device: torch.device | str) -> Batch:

@@ -11,7 +11,6 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +19,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from reidtrain.batch import IMAGE_MODALITIES, MODALITIES
+from reidtrain.batch import IMAGE_MODALITIES
 from reidtrain.errors import UserError
 from reidtrain.items import Item, collate
 from reidtrain.lineage import source_images
+from reidtrain.preference import ONLINE_CA, ONLINE_LINEART, Places, Source, TableChoice
 from reidtrain.sampler import Draw, IdentityIndex
+from reidtrain.transforms import Changes, raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,10 +33,7 @@ if TYPE_CHECKING:
     from reidsynth.manifest import Manifest, TableReader
     from reidtrain.transforms import ImageTransform
 
-__all__ = ["DEFAULT_TABLES", "ONLINE_CA", "Item", "ReIDDataset", "collate", "decode", "open_manifest"]
-
-ONLINE_CA = "online-ca"
-"""A table that no manifest holds: infrared made from the row's photograph by channel augmentation while loading."""
+__all__ = ["DEFAULT_TABLES", "ONLINE_CA", "ONLINE_LINEART", "Item", "ReIDDataset", "collate", "decode", "open_manifest"]
 
 DEFAULT_TABLES: Mapping[str, tuple[str, ...]] = {
     "rgb": ("rgb",),
@@ -45,16 +43,6 @@ DEFAULT_TABLES: Mapping[str, tuple[str, ...]] = {
 }
 
 _CAPTURE_COLUMNS = ("sample_id", "dataset", "pid", "camid", "role", "modality", "source_path", "derived_from")
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """One table of one manifest; `modality` is what it is used as."""
-
-    manifest: int
-    table: str
-    modality: str
-    origin: str
 
 
 @contextmanager
@@ -89,7 +77,7 @@ class ReIDDataset(Dataset[Item]):
         manifests: one manifest folder or several.
         split: of each manifest.
         tables: modality -> tables in order of preference; modalities that are not named are not read. Tables that no
-            manifest has are passed over as long as one of the list exists. `online-ca` makes infrared while loading.
+            manifest has are passed over as long as one of the list exists. See `reidtrain.preference`.
         transform: pixels -> tensor.
         tokenize: captions -> (N, L) token ids.
         cache: keep decoded, resized pixels in memory (per worker).
@@ -137,7 +125,11 @@ class ReIDDataset(Dataset[Item]):
         _check_split(self._manifests, self.paths, split)
         with _as_our_error():
             self._read_captures()
-            self._read_tables(tables, accept_failed=accept_failed)
+            places = Places(self._manifests, self.paths, split, self._owner, self._local, self.datasets)
+            self.choice = TableChoice(places, tables, accept_failed=accept_failed)
+        self.modalities = tuple(self.choice.number)
+        self.present, self.origin = self.choice.present, self.choice.origin
+        self.caption_counts = self.choice.caption_counts
 
     def _read_captures(self) -> None:
         columns: dict[str, list[Any]] = {name: [] for name in _CAPTURE_COLUMNS}
@@ -161,75 +153,6 @@ class ReIDDataset(Dataset[Item]):
         _, labels = np.unique(identities, axis=0, return_inverse=True)
         self.labels = labels.reshape(-1).astype(np.int64)
         self.image_ids = source_images(columns["sample_id"], columns["derived_from"])
-
-    def _read_tables(self, tables: Mapping[str, Sequence[str]], *, accept_failed: bool) -> None:
-        rows = len(self)
-        self._sources: list[_Source] = []
-        self._captions: dict[int, Any] = {}
-        self._from: dict[str, np.ndarray] = {}
-        self.caption_counts = np.zeros(rows, dtype=np.int64)
-        self.present: dict[str, np.ndarray] = {}
-        self.origin: dict[str, np.ndarray] = {}
-        self.modalities = tuple(modality for modality in MODALITIES if modality in tables)
-        for modality in self.modalities:
-            chosen = np.full(rows, -1, dtype=np.int64)
-            for name in tables[modality]:
-                for number in range(len(self._manifests)):
-                    self._offer(chosen, modality, number, name, accept_failed=accept_failed)
-            if not any(source.modality == modality for source in self._sources):
-                raise UserError(self._lacks(modality, tables[modality]))
-            origins = np.array([source.origin for source in self._sources] + [""])
-            self._from[modality] = chosen
-            self.present[modality] = chosen >= 0
-            self.origin[modality] = origins[chosen]
-
-    def _offer(self, chosen: np.ndarray, modality: str, number: int, name: str, *, accept_failed: bool) -> None:
-        """Let one table serve the rows that no table of higher preference serves."""
-        manifest = self._manifests[number]
-        own = np.flatnonzero(self._owner == number)
-        if name == ONLINE_CA and modality == "ir":
-            self._sources.append(_Source(number, "rgb", modality, "synthetic"))
-            usable = self._usable(manifest, "rgb", accept_failed=accept_failed)
-        elif name in manifest.tables:
-            spec = manifest.tables[name].spec
-            if spec.modality != modality:
-                raise UserError(
-                    f"table {name!r} holds {spec.modality}, but is configured as {modality}: list one of "
-                    f"{_names(manifest, modality)} under data.tables.{modality}"
-                )
-            self._sources.append(_Source(number, name, modality, spec.origin))
-            usable = self._usable(manifest, name, accept_failed=accept_failed)
-        else:
-            return
-        source = len(self._sources) - 1
-        if modality == "text":
-            captions = manifest.table(name, self.split).columns(["captions"]).column("captions").combine_chunks()
-            counts = captions.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-            usable = usable & (counts > 0)
-            self._captions[source] = captions
-        take = own[usable & (chosen[own] < 0)]
-        chosen[take] = source
-        if modality == "text":
-            self.caption_counts[take] = counts[self._local[take]]
-
-    def _usable(self, manifest: Manifest, name: str, *, accept_failed: bool) -> np.ndarray:
-        verdicts = manifest.table(name, self.split).columns(["verdict"]).column("verdict").to_pylist()
-        good = {"pass", "fail"} if accept_failed else {"pass"}
-        return np.fromiter((verdict in good for verdict in verdicts), dtype=bool, count=len(verdicts))
-
-    def _lacks(self, modality: str, asked: Sequence[str]) -> str:
-        there = sorted({name for manifest in self._manifests for name in _names(manifest, modality)})
-        folder = ", ".join(str(path) for path in self.paths)
-        every = sorted({name for manifest in self._manifests for name in manifest.tables})
-        mend = (
-            f"name one of its {modality} tables ({', '.join(there)}) under data.tables.{modality}"
-            if there
-            else f"build one with reidsynth, or leave {modality} out of data.tables"
-        )
-        return (
-            f"the manifest {folder} lacks the modality {modality}: no table {' or '.join(map(repr, asked))} among its "
-            f"tables ({', '.join(every)}); {mend}"
-        )
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -259,15 +182,17 @@ class ReIDDataset(Dataset[Item]):
         images: dict[str, torch.Tensor] = {}
         tokens: torch.Tensor | None = None
         present: dict[str, bool] = {}
+        undrawn: Changes | None = None
         for modality, row in rows.items():
             present[modality] = row >= 0 and bool(self._available(modality)[row])
             if modality == "text":
                 tokens = self._token_ids(row, caption) if present[modality] else self._no_tokens
             elif present[modality]:
-                images[modality] = self._image(row, modality, epoch)
+                images[modality], changes = self._image(row, modality, epoch)
+                undrawn = undrawn or changes
         first = rows.get("rgb", -1)
         anchor = first if first >= 0 else max(rows.values())
-        return Item(images, tokens, present, label, int(self.image_ids[anchor]))
+        return Item(images, tokens, present, label, int(self.image_ids[anchor]), undrawn)
 
     def _available(self, modality: str) -> np.ndarray:
         try:
@@ -278,30 +203,32 @@ class ReIDDataset(Dataset[Item]):
                 f"add data.tables.{modality}"
             ) from None
 
-    def _image(self, row: int, modality: str, epoch: int | None) -> torch.Tensor:
+    def _image(self, row: int, modality: str, epoch: int | None) -> tuple[torch.Tensor, Changes | None]:
+        """The image of a row, augmented in an epoch; of a sketch yet to be drawn the photograph, and its changes."""
         from reidsynth.draws import sample_rng
 
-        number = int(self._from[modality][row])
-        source = self._sources[number]
-        online = source.table == "rgb" and modality == "ir"
+        number = int(self.choice.number[modality][row])
+        online = self.choice.sources[number].online
         key = (number, row)
         fitted = None if self._cache is None else self._cache.get(key)
         if fitted is None:
             fitted = self.transform.fit(self.pixels(row, modality))
             if self._cache is not None:
                 self._cache[key] = fitted
-        if epoch is None and not online:
-            return self.transform(fitted, modality=modality)
+        if epoch is None and online != ONLINE_CA:
+            return (raw(fitted), Changes()) if online else (self.transform(fitted, modality=modality), None)
         rng = sample_rng(self.seed, str(self.sample_ids[row]), ONLINE_CA if epoch is None else f"{modality}/{epoch}")
         recipe = "" if epoch is None else modality
-        return self.transform(fitted, modality=recipe, rng=rng, channel="replicate" if online else None)
+        if online == ONLINE_LINEART:
+            return raw(fitted), self.transform.changes(recipe, rng)
+        return self.transform(fitted, modality=recipe, rng=rng, channel="replicate" if online else None), None
 
     def pixels(self, row: int, modality: str) -> np.ndarray:
         """Decode the image of a row.
 
         Args:
             row: number of the row.
-            modality: `rgb`, `ir` or `sketch`; for `online-ca` infrared the photograph itself comes back.
+            modality: `rgb`, `ir` or `sketch`; of one that is made in training the photograph comes.
 
         Returns:
             uint8 (H, W, 3) of the stored size; grey images have three equal channels.
@@ -311,7 +238,7 @@ class ReIDDataset(Dataset[Item]):
         """
         if modality not in IMAGE_MODALITIES or not self._available(modality)[row]:
             raise UserError(f"{self.sample_ids[row]} has no image of modality {modality!r}: look at `present` first")
-        source = self._sources[int(self._from[modality][row])]
+        source = self.choice.of(modality, row)
         with _as_our_error():
             cell = self._reader(source)[int(self._local[row])]["image"]
         image = decode(cell["bytes"]) if cell and cell.get("bytes") else None
@@ -324,8 +251,8 @@ class ReIDDataset(Dataset[Item]):
 
     def captions(self, row: int) -> list[str]:
         """Captions of a row, empty where it has none."""
-        number = int(self._from["text"][row]) if "text" in self._from else -1
-        return [] if number < 0 else list(self._captions[number][int(self._local[row])].as_py())
+        number = int(self.choice.number["text"][row]) if "text" in self.modalities else -1
+        return [] if number < 0 else list(self.choice.captions[number][int(self._local[row])].as_py())
 
     def _token_ids(self, row: int, caption: int) -> torch.Tensor:
         key = (row, caption)
@@ -333,7 +260,7 @@ class ReIDDataset(Dataset[Item]):
             self._tokens[key] = self._tokenize([self.captions(row)[caption]])[0]
         return self._tokens[key]
 
-    def _reader(self, source: _Source) -> TableReader:
+    def _reader(self, source: Source) -> TableReader:
         """The table as this process opened it: open files don't survive a fork."""
         if self._process != os.getpid():
             self._readers, self._process = {}, os.getpid()
@@ -363,7 +290,7 @@ class ReIDDataset(Dataset[Item]):
         """Checksum of the data in use: captures and tables of this split; tables added later don't change it."""
         digest = hashlib.sha256()
         for number, manifest in enumerate(self._manifests):
-            names = sorted({"captures"} | {source.table for source in self._sources if source.manifest == number})
+            names = sorted({"captures"} | {source.table for source in self.choice.sources if source.manifest == number})
             for shard in (shard for name in names for shard in manifest.info.shards_of(name)):
                 if shard.split == self.split:
                     digest.update(f"{number} {shard.file} {shard.sha256}\n".encode())
@@ -371,14 +298,7 @@ class ReIDDataset(Dataset[Item]):
 
     def describe(self) -> dict[str, dict[str, int]]:
         """Count the rows that each table serves: modality -> table -> rows."""
-        counts: dict[str, dict[str, int]] = {}
-        for modality in self.modalities:
-            for number, source in enumerate(self._sources):
-                if source.modality == modality:
-                    name = ONLINE_CA if source.table == "rgb" and modality == "ir" else source.table
-                    rows = int((self._from[modality] == number).sum())
-                    counts.setdefault(modality, {})[name] = counts.get(modality, {}).get(name, 0) + rows
-        return counts
+        return self.choice.describe()
 
 
 def decode(encoded: bytes) -> np.ndarray | None:
@@ -387,10 +307,6 @@ def decode(encoded: bytes) -> np.ndarray | None:
 
     image: np.ndarray | None = cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), cv2.IMREAD_COLOR)
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-
-
-def _names(manifest: Manifest, modality: str) -> list[str]:
-    return sorted(name for name, info in manifest.tables.items() if info.spec.modality == modality)
 
 
 def _check_split(manifests: Sequence[Manifest], paths: Sequence[Path], split: str) -> None:

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from reidtrain.batch import parse_mode
-from reidtrain.data import ONLINE_CA, ReIDDataset, open_manifest
+from reidtrain.data import ONLINE_CA, ONLINE_LINEART, ReIDDataset, open_manifest
 from reidtrain.errors import UserError
 from reidtrain.features import Encoder, Features, FrozenEncoder
 from reidtrain.metrics import SYSU_HIDDEN_CAMERA, SYSU_QUERY_CAMERA, Ranking, rank, rank_features
 from reidtrain.overlap import datasets_of
+from reidtrain.preference import table_of
 from reidtrain.protocols import (
     Setting,
     Task,
@@ -223,10 +224,12 @@ def evaluation_data(
     for modality, named in loaded.config.data.tables.named().items():
         offered = {name: info.origin for name, info in tables.items() if info.spec.modality == modality}
         real = [name for name, origin in sorted(offered.items()) if origin == "real"]
-        found = tuple(dict.fromkeys((*named, *real)))
-        configured[modality] = found if there & set(found) else (*found, *sorted(offered))
+        # Sketches that training draws where the model runs are none of an evaluation's.
+        kept = [name for name in named if table_of(name) != ONLINE_LINEART]
+        found = tuple(dict.fromkeys((*kept, *real)))
+        configured[modality] = found if there & {*map(table_of, found)} else (*found, *sorted(offered))
     needed = {name for mode in modes or () for side in _modalities(mode) for name in side}
-    wanted = {name: tables for name, tables in configured.items() if name in needed or there & set(tables)}
+    wanted = {name: tables for name, tables in configured.items() if name in needed or there & {*map(table_of, tables)}}
     return ReIDDataset(
         manifest,
         split,

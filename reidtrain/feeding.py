@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -10,13 +10,16 @@ from torch.utils.data import DataLoader
 
 from reidtrain.batch import Batch
 from reidtrain.config import RunConfig
-from reidtrain.data import ReIDDataset, collate
+from reidtrain.data import ONLINE_LINEART, ReIDDataset, collate
 from reidtrain.errors import UserError
+from reidtrain.line_drawing import LineDrawer, load_lineart
 from reidtrain.sampler import SAMPLERS, IdentityIndex, IdentitySampler
 from reidtrain.stages import Stage, plan_stages, stage_at
 from reidtrain.transforms import Augment, ImageTransform
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
     from reidtrain.backbones import DualEncoder
 
 
@@ -56,6 +59,24 @@ def training_stages(config: RunConfig, dataset: ReIDDataset, *, part: tuple[int,
         )
 
     return plan_stages(config, dataset, make)
+
+
+def finishing(config: RunConfig, dataset: ReIDDataset, accelerator: Accelerator) -> Callable[[Batch], Batch]:
+    """What is done with a batch where the model runs: it is brought there, and sketches that are not stored are drawn.
+
+    Raises:
+        UserError: when sketches are to be drawn and the network that does so can't be had.
+    """
+    if not dataset.describe().get("sketch", {}).get(ONLINE_LINEART):
+        return lambda batch: batch.to(accelerator.device)
+    drawer = LineDrawer(load_lineart(config.data.lineart), dataset.transform.mean, dataset.transform.std)
+    drawer.to(accelerator.device)
+
+    def finish(batch: Batch) -> Batch:
+        with accelerator.autocast():
+            return cast(Batch, drawer(batch.to(accelerator.device)))
+
+    return finish
 
 
 def numbered_batches(

@@ -12,6 +12,8 @@ from reidtrain.batch import IMAGE_MODALITIES, MODALITIES, Batch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reidtrain.transforms import Changes
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -23,6 +25,8 @@ class Item:
         present: modality that was asked for -> whether it is there.
         label: identity label.
         image_id: number of the source image.
+        undrawn: where the sketch is yet to be drawn and its place holds the photograph (RGB, 0 to 1): how the sketch
+            is augmented then.
     """
 
     images: dict[str, torch.Tensor]
@@ -30,6 +34,7 @@ class Item:
     present: dict[str, bool]
     label: int
     image_id: int
+    undrawn: Changes | None = None
 
 
 def collate(items: Sequence[Item]) -> Batch:
@@ -58,4 +63,5 @@ def collate(items: Sequence[Item]) -> Batch:
         present={m: torch.tensor([item.present.get(m, False) for item in items]) for m in modalities},
         labels=torch.tensor([item.label for item in items], dtype=torch.long),
         image_ids=torch.tensor([item.image_id for item in items], dtype=torch.long),
+        undrawn=tuple(item.undrawn for item in items) if any(item.undrawn for item in items) else None,
     )

@@ -47,7 +47,11 @@ class AugmentsConfig(Section):
 
 
 class TablesConfig(Section):
-    """Tables of each modality in order of preference, real ones first; null leaves a modality out."""
+    """Tables of each modality in order of preference, real ones first; null leaves a modality out.
+
+    Besides a manifest's tables there are `online-ca` and `online-lineart`, made in training, and `TABLE:DATA_SET` for
+    the rows of one data set; see `reidtrain.preference`.
+    """
 
     rgb: tuple[str, ...] | None = ("rgb",)
     ir: tuple[str, ...] | None = ("ir", "ir-ca")
@@ -65,6 +69,8 @@ class DataConfig(Section):
     manifests: tuple[Path, ...] = ()
     split: str = "train"
     tables: TablesConfig = TablesConfig()
+    lineart: Path = Path("sk_model.pth")
+    """Weights of the network that draws the sketches of the table `online-lineart`."""
     augment: AugmentsConfig = AugmentsConfig()
     mix: dict[str, Weight] | None = None
     """Data set -> weight: its share of a batch's places, against 1 for each that is not named; see `reidtrain.mixing`.

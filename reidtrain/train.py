@@ -21,7 +21,7 @@ from reidtrain.backbones import recompute_blocks
 from reidtrain.checkpoint import assemble, prune, save_checkpoint, stored_state
 from reidtrain.config import RunConfig
 from reidtrain.errors import UserError
-from reidtrain.feeding import numbered_batches, training_data, training_stages
+from reidtrain.feeding import finishing, numbered_batches, training_data, training_stages
 from reidtrain.gradients import InParts, Objective, backward
 from reidtrain.hardware import choose_precision, keep_memory
 from reidtrain.identities import with_classes
@@ -62,7 +62,7 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
     bare, backbone = assemble(config)
     dataset = training_data(config, backbone)
     stages = training_stages(config, dataset, part=(accelerator.process_index, accelerator.num_processes))
-    objective = _objective(config)
+    objective, finish = _objective(config), finishing(config, dataset, accelerator)
     select_every = selection_interval(config, total := stages[-1].stop, bare, backbone)
     save_every = config.train.save_every or total
     start, training = resume(run, config, bare, backbone, dataset.checksum)
@@ -81,7 +81,7 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
             _seed(config.train.seed, step, accelerator.process_index)
             model.train()
             rate = set_rate(optimizer, _factor(config, step, stage.rates))
-            losses = backward(accelerator, model, objective, batch.to(accelerator.device), parts=_loss_parts(config))
+            losses = backward(accelerator, model, objective, finish(batch), parts=_loss_parts(config))
             norm = accelerator.clip_grad_norm_(model.parameters(), config.train.clip_norm or float("inf"))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

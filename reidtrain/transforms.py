@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Channel = Literal["none", "replicate", "replicate-gray", "adap-gray"]
 LUMINANCE = (0.2989, 0.5870, 0.1140)
+CHANNEL_CONSTANTS = (0.4914, 0.4822, 0.4465)
+"""What channel random erasing leaves, on normalised pixels, as in the authors' pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class Augment:
         channel: `replicate` (one of R, G, B in all channels), `replicate-gray` (luminance as a fourth outcome) or
             `adap-gray` (R, G, B 1/4 each, luminance `gray`/4, unchanged (1 - `gray`)/4).
         gray: the probability p of `adap-gray`.
-        channel_erase: probability of erasing to one of the channels' means instead of to the data's mean.
+        channel_erase: probability of channel random erasing: to a constant of each channel, as the authors of channel
+            augmentation do with infrared, instead of to the data's mean.
     """
 
     flip: float = 0.5
@@ -49,6 +52,49 @@ class Augment:
     channel: Channel = "none"
     gray: float = 0.5
     channel_erase: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """An augmentation with all of its draws made; the default changes nothing.
+
+    Args:
+        flip: whether left and right change places.
+        pad: pixels added on each side.
+        fill: what they show.
+        corner: (top, left) of the crop in the padded image; None crops nothing.
+        channel: `none`, or what takes the place of all channels: `R`, `G`, `B` or `gray`.
+        box: (top, left, height, width) that is erased, None for none.
+        constants: erase to `CHANNEL_CONSTANTS` and not to 0.
+    """
+
+    flip: bool = False
+    pad: int = 0
+    fill: Literal["black", "edge"] = "black"
+    corner: tuple[int, int] | None = None
+    channel: str = "none"
+    box: tuple[int, int, int, int] | None = None
+    constants: bool = False
+
+
+def draw_changes(
+    recipe: Augment, size: tuple[int, int], rng: np.random.Generator, *, channel: Channel | None = None
+) -> Changes:
+    """Draw an augmentation.
+
+    Args:
+        recipe: what it is drawn from.
+        size: (height, width) of the image.
+        rng: draws.
+        channel: in place of the recipe's.
+    """
+    flip = bool(rng.random() < recipe.flip)
+    corner = tuple(int(value) for value in rng.integers(0, 2 * recipe.pad + 1, size=2)) if recipe.pad else None
+    outcome = _draw_channel(rng, channel or recipe.channel, recipe.gray)
+    constants = bool(rng.random() < recipe.channel_erase)
+    erased = constants or rng.random() < recipe.erase
+    box = erase_box(size, rng, area=recipe.erase_area) if erased else None
+    return Changes(flip, recipe.pad, recipe.pad_fill, cast("tuple[int, int] | None", corner), outcome, box, constants)
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -86,8 +132,13 @@ def pad_crop(
     Returns:
         (H, W, 3), a new array.
     """
-    height, width = image.shape[:2]
     top, left = (int(value) for value in rng.integers(0, 2 * pad + 1, size=2))
+    return _crop(image, (top, left), pad, fill)
+
+
+def _crop(image: np.ndarray, corner: tuple[int, int], pad: int, fill: Literal["black", "edge"]) -> np.ndarray:
+    height, width = image.shape[:2]
+    top, left = corner
     if fill == "edge":
         rows = np.clip(np.arange(top - pad, top - pad + height), 0, height - 1)
         columns = np.clip(np.arange(left - pad, left - pad + width), 0, width - 1)
@@ -139,20 +190,45 @@ def augment_channels(
         A new (3, H, W) tensor (the input itself for "none" or the unchanged outcome) and what was drawn: `R`, `G`,
         `B`, `gray` or `none`.
     """
+    outcome = _draw_channel(rng, kind, gray)
+    return _with_channel(image, outcome), outcome
+
+
+def _draw_channel(rng: np.random.Generator, kind: Channel, gray: float) -> str:
     if kind == "none":
-        return image, "none"
+        return "none"
     chances = {
         "replicate": (1 / 3, 1 / 3, 1 / 3, 0.0),
         "replicate-gray": (0.25, 0.25, 0.25, 0.25),
         "adap-gray": (0.25, 0.25, 0.25, gray / 4),
     }[kind]
     outcome = int(np.searchsorted(np.cumsum(chances), rng.random(), side="right"))
-    if outcome < 3:
-        return image[outcome].expand(3, -1, -1).clone(), "RGB"[outcome]
-    if outcome == 3:
+    return ("R", "G", "B", "gray", "none")[outcome]
+
+
+def _with_channel(image: torch.Tensor, outcome: str) -> torch.Tensor:
+    if outcome == "none":
+        return image
+    if outcome == "gray":
         weights = torch.tensor(LUMINANCE, dtype=image.dtype)
-        return (weights[:, None, None] * image).sum(dim=0).expand(3, -1, -1).clone(), "gray"
-    return image, "none"
+        return (weights[:, None, None] * image).sum(dim=0).expand(3, -1, -1).clone()
+    return image["RGB".index(outcome)].expand(3, -1, -1).clone()
+
+
+def raw(image: np.ndarray) -> torch.Tensor:
+    """Turn uint8 (H, W, 3) into float32 (3, H, W) from 0 to 1, as networks other than the backbone read it."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
+
+
+def erase(image: torch.Tensor, changes: Changes) -> torch.Tensor:
+    """Erase the box of an augmentation in a normalised (3, H, W) image; the input stays as it is."""
+    if changes.box is None:
+        return image
+    top, left, tall, wide = changes.box
+    out = image.clone()
+    fill = out.new_tensor(CHANNEL_CONSTANTS if changes.constants else (0.0, 0.0, 0.0))
+    out[:, top : top + tall, left : left + wide] = fill[:, None, None]
+    return out
 
 
 class ImageTransform:
@@ -173,6 +249,7 @@ class ImageTransform:
         augment: Mapping[str, Augment] | None = None,
     ) -> None:
         self.size = (int(size[0]), int(size[1]))
+        self.mean, self.std = tuple(mean), tuple(std)
         self.augment = dict(augment or {})
         # One table of 256 values per channel: a look-up is several times faster than arithmetic on strided pixels.
         levels = np.arange(256)[:, None] / 255
@@ -223,26 +300,14 @@ class ImageTransform:
         if recipe is None:
             out = self.normalise(image)
             return augment_channels(out, rng, kind=channel)[0] if channel else out
-        if rng.random() < recipe.flip:
+        changes = draw_changes(recipe, self.size, rng, channel=channel)
+        if changes.flip:
             image = np.ascontiguousarray(image[:, ::-1])
-        if recipe.pad:
-            image = pad_crop(image, rng, pad=recipe.pad, fill=recipe.pad_fill)
-        out = self.normalise(image)
-        out, _ = augment_channels(out, rng, kind=channel or recipe.channel, gray=recipe.gray)
-        return _erased(out, rng, recipe)
+        if changes.corner is not None:
+            image = _crop(image, changes.corner, changes.pad, changes.fill)
+        return erase(_with_channel(self.normalise(image), changes.channel), changes)
 
-
-def _erased(image: torch.Tensor, rng: np.random.Generator, recipe: Augment) -> torch.Tensor:
-    """Erase one box to zero (the data's mean), or, for channel random erasing, to one channel's mean in the image."""
-    by_channel = rng.random() < recipe.channel_erase
-    if not by_channel and not rng.random() < recipe.erase:
-        return image
-    height, width = image.shape[-2:]
-    box = erase_box((height, width), rng, area=recipe.erase_area)
-    if box is None:
-        return image
-    top, left, tall, wide = box
-    fill = float(image[int(rng.integers(0, 3))].mean()) if by_channel else 0.0
-    out = image.clone()
-    out[:, top : top + tall, left : left + wide] = fill
-    return out
+    def changes(self, modality: str, rng: np.random.Generator) -> Changes:
+        """Draw how an image of a modality is augmented, for what does so later; nothing without a recipe for it."""
+        recipe = self.augment.get(modality)
+        return Changes() if recipe is None else draw_changes(recipe, self.size, rng)
