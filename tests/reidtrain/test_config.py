@@ -59,7 +59,7 @@ def test_all_mistakes_come_at_once():
         "optm does not exist (did you mean 'optim'?)",
         "train.stps does not exist (did you mean 'steps'?)",
         "data.augment.rgb.flp does not exist (did you mean 'flip'?): choose among channel",
-        "sampler.name: input should be 'tuples' or 'groups', received 'pk'",
+        "sampler.name: input should be 'tuples', 'random' or 'groups', received 'pk'",
         "query mode 'Q' is not valid",
     ):
         assert part in message
