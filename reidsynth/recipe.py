@@ -112,7 +112,9 @@ def load_recipe(path: Path, *, root: Path | Mapping[str, Path] | None = None, ov
         path: the YAML file, or the name of a recipe that comes with the package (`demo`).
         root: folder of the data set, for sources that read one; it stands in the command, not in the recipe. For a
             recipe of several data sets: source -> folder.
-        overrides: `key=value` for the source's parameters, values in YAML; `SOURCE.key=value` where there are several.
+        overrides: `key=value` for the source's parameters, values in YAML; `SOURCE.key=value` where there are several;
+            `STEP.key=value` for a step's (`build-ir.model=runs/lwir`), `STEP.METHOD.key=value` where it stands in the
+            recipe several times.
 
     Returns:
         The recipe, ready to run.
@@ -121,7 +123,8 @@ def load_recipe(path: Path, *, root: Path | Mapping[str, Path] | None = None, ov
         UserError: naming every mistake at once.
     """
     values = _parsed(path)
-    found = _given(values, root, parse_settings(overrides))
+    settings, found = _steps_given(values, parse_settings(overrides))
+    found += _given(values, root, settings)
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -131,6 +134,36 @@ def load_recipe(path: Path, *, root: Path | Mapping[str, Path] | None = None, ov
     if found:
         raise _mistakes(path, found)
     return recipe
+
+
+def _steps_given(values: dict[str, Any], settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Enter what the command says about steps; returns what is left for the sources, and mistakes."""
+    entries = [entry for holder in (values, *_dicts(values.get("parts"))) for entry in _dicts(holder.get("steps"))]
+    left, found = {}, []
+    for key, value in settings.items():
+        step, _, rest = key.partition(".")
+        method, _, parameter = rest.rpartition(".")
+        mine = [entry for entry in entries if parameter and entry.get("step") == step]
+        chosen = [entry for entry in mine if method in ("", entry.get("method"))]
+        if not mine:
+            left[key] = value
+        elif len(chosen) == 1:
+            chosen[0][parameter] = value
+        else:
+            methods = ", ".join(str(entry.get("method")) for entry in mine)
+            found.append(f"--set {key}: write {step}.METHOD.{parameter} (methods of {step} here: {methods})")
+    return left, found
+
+
+def _dicts(values: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - whatever YAML holds
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+
+
+def about_sources(recipe: Recipe, overrides: Sequence[str]) -> bool:
+    """Whether any of these overrides changes a source, and with it the sizes that the recipe expects."""
+    entries = [*recipe.steps, *(step for part in recipe.parts for step in part.steps)]
+    steps = tuple(f"{entry.step}." for entry in entries)
+    return any(not setting.startswith(steps) for setting in overrides) if steps else bool(overrides)
 
 
 def _given(values: dict[str, Any], root: Path | Mapping[str, Path] | None, settings: dict[str, Any]) -> list[str]:
@@ -256,7 +289,9 @@ def _steps_followed(
                 tables.append(step.output().name)
         except UserError as error:
             tables = None  # later steps may need what this one would have made
-            found.append(f"{place}steps.{number}: {error}")
+            lacking = "parameter" in str(error) and " is missing" in str(error)
+            hint = f"; give what is missing as --set {entry['step']}.PARAMETER=VALUE" if lacking else ""
+            found.append(f"{place}steps.{number}: {error}{hint}")
     return tables
 
 

@@ -37,8 +37,8 @@ __all__ = ["DEFAULT_TABLES", "ONLINE_CA", "ONLINE_LINEART", "Item", "ReIDDataset
 
 DEFAULT_TABLES: Mapping[str, tuple[str, ...]] = {
     "rgb": ("rgb",),
-    "ir": ("ir", "ir-ca"),
-    "sketch": ("sketch", "sketch-colour-pencil", "sketch-unireid", "sketch-lineart-standard"),
+    "ir": ("ir", "ir-gan", "ir-ca"),
+    "sketch": ("sketch", "sketch-colour-pencil", "sketch-unireid", "sketch-lineart", "sketch-lineart-standard"),
     "text": ("text", "text-spac", "text-template"),
 }
 

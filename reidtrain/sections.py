@@ -54,8 +54,11 @@ class TablesConfig(Section):
     """
 
     rgb: tuple[str, ...] | None = ("rgb",)
-    ir: tuple[str, ...] | None = ("ir", "ir-ca")
-    sketch: tuple[str, ...] | None = ("sketch", "sketch-colour-pencil", "sketch-unireid", "sketch-lineart-standard")
+    ir: tuple[str, ...] | None = ("ir", "ir-gan", "ir-ca")
+    sketch: tuple[str, ...] | None = (
+        *("sketch", "sketch-colour-pencil", "sketch-unireid"),
+        *("sketch-lineart", "sketch-lineart-standard"),
+    )
     text: tuple[str, ...] | None = ("text", "text-spac", "text-template")
 
     def named(self) -> dict[str, tuple[str, ...]]:

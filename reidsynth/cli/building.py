@@ -144,8 +144,9 @@ build_sketch = _step_command(
 build_ir = _step_command(
     "build-ir",
     "channel-augmentation",
-    "Make a pseudo-infrared image of every photograph.",
-    "Example: reidsynth build-ir data/market --method channel-augmentation --set gray=true",
+    "Make an infrared image of every photograph.",
+    "Example: reidsynth build-ir data/market --method channel-augmentation --set gray=true\n\n"
+    "Example: reidsynth build-ir data/market --method gan --set model=runs/lwir",
 )
 
 
@@ -167,6 +168,8 @@ def roots_of(given: list[str]) -> Path | dict[str, Path] | None:
 @app.command(
     epilog="Example: reidsynth build manifests/demo.yaml --out data/demo\n\n"
     "Example: reidsynth build manifests/demo.yaml --out data/small --set train=50 --set seed=1\n\n"
+    "Example: reidsynth build manifests/cirs-cuhk-pedes.yaml --root /data/CUHK-PEDES --out data/cirs "
+    "--set build-ir.model=runs/lwir\n\n"
     "Example: reidsynth build manifests/aio-train.yaml --root synth-pedes=/data/SYNTH-PEDES --root llcm=/data/LLCM "
     "--root market-sketch-1k=/data/MaSk1K --out data/aio\n\n"
     "Example: reidsynth build manifests/demo.yaml --out data/demo --engine ray --address 10.0.0.1:6379 "
@@ -190,12 +193,13 @@ def build(  # noqa: PLR0913 - one argument for each option
     as_json: AsJson = False,
 ) -> None:
     """Build a manifest from a recipe: source, steps, expectations. Run again to resume or to add steps."""
+    from reidsynth.recipe import about_sources, load_recipe, unmet
     from reidsynth.recipe import build as run_build
-    from reidsynth.recipe import load_recipe, unmet
     from reidsynth.spending import Allowance
 
     loaded = load_recipe(recipe, root=roots_of(root or []), overrides=settings or [])
     allowance = Allowance(egress=allow_egress, max_cost=max_cost)
     with running(workers, allowance, engine=engine, address=address, gpus_per_worker=gpus_per_worker) as run:
         manifest = run_build(loaded, out, run=run)
-    finish(manifest, max_failed=max_failed, as_json=as_json, unmet=[] if settings else unmet(loaded, manifest))
+    expected = not about_sources(loaded, settings or [])  # else its sizes are no longer the published ones
+    finish(manifest, max_failed=max_failed, as_json=as_json, unmet=unmet(loaded, manifest) if expected else [])

@@ -95,7 +95,7 @@ def train(
     pairs = prepared.open_prepared(run)
     epoch_steps = _divisible(len(pairs.learned), options, accelerator.num_processes)
     beside = scores.baselines(pairs.learned, pairs.held_out) if main else {}
-    bare = _fresh(options)
+    bare = fresh(options)
     networks = accelerator.prepare(bare.generator, bare.discriminator)
     state = replace(bare, optimizers=accelerator.prepare(*bare.optimizers), scaler=accelerator.scaler)
     facts = restore(run, state) or _facts(target, collected, pairs, options)
@@ -147,7 +147,7 @@ def training_step(
         `generator` and `discriminator`, the losses, and their parts; on this process's part.
     """
     generator, discriminator = networks
-    photos, targets = batch
+    photos, targets = (part.contiguous(memory_format=torch.channels_last) for part in batch)
     generator.train()
     with accelerator.autocast():
         made = generator(photos)
@@ -209,11 +209,15 @@ def _accelerator(options: TranslatorOptions) -> Accelerator:
     return Accelerator(mixed_precision=precision, cpu=not cuda, kwargs_handlers=[whole, patient])
 
 
-def _fresh(options: TranslatorOptions) -> State:
+def fresh(options: TranslatorOptions) -> State:
+    """Networks drawn from the seed, and their optimisers; the process's own random state stays as it is."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         generator = Generator(options.channels, options.downs, options.dropout)
         discriminator = Discriminator(options.discriminator_channels, options.size)
+    # Pixel by pixel in memory: a fifth less time for a narrow discriminator on a CPU, and what tensor cores read.
+    for network in (generator, discriminator):
+        network.to(memory_format=torch.channels_last)
     betas = (options.beta1, 0.999)
     optimizers = (
         torch.optim.Adam(generator.parameters(), options.lr, betas),

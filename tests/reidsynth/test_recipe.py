@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from reidsynth.errors import UserError
-from reidsynth.recipe import build, load_recipe, unmet
+from reidsynth.recipe import about_sources, build, load_recipe, unmet
 
 GOOD = {
     "recipe": 1,
@@ -46,6 +46,22 @@ def test_build_makes_every_table_and_keeps_the_recipe(write, run, tmp_path):
         "split 'train' holds 12 captures, and 13 are expected",
         "split 'val' holds 0 identities, and 2 are expected",
     ]
+
+
+def test_parameters_of_a_step_are_set_by_its_name(write):
+    recipe = load_recipe(write(), overrides=["build-ir.offset=9", "rows=8"])
+    assert recipe.steps[0].parameters == {"offset": 9}
+    assert recipe.source.parameters["rows"] == 8
+    assert not about_sources(recipe, ["build-ir.offset=9"])
+    assert about_sources(recipe, ["build-ir.offset=9", "rows=8"])
+    twice = [{"step": "build-ir", "method": "inverse"}, {"step": "build-ir", "method": "channel-augmentation"}]
+    chosen = load_recipe(write(steps=twice), overrides=["build-ir.channel-augmentation.gray=true"])
+    assert [step.parameters for step in chosen.steps] == [{}, {"gray": True}]
+    told = r"write build-ir.METHOD.gray \(methods of build-ir here: inverse, channel-augmentation\)"
+    with pytest.raises(UserError, match=told):
+        load_recipe(write(steps=twice), overrides=["build-ir.gray=true"])
+    with pytest.raises(UserError, match=r"unknown parameter 'build-irr\.gray'"):
+        load_recipe(write(), overrides=["build-irr.gray=true"])
 
 
 def test_three_mistakes_are_named_at_once(write):

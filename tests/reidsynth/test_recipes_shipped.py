@@ -11,6 +11,7 @@ import pytest
 import sketch_fixtures
 import synthetic_fixtures
 import yaml
+from tiny_weights import generator
 from typer.testing import CliRunner
 
 from reidsynth.cli import app
@@ -44,7 +45,12 @@ def sources_of(path):
     return [entry["name"] for entry in entries if entry["name"] != "demo"]
 
 
+GENERATED = [path for path in SHIPPED if "method: gan" in path.read_text()]
+
+
 def loaded(path, folder, overrides=()):
+    if path in GENERATED:
+        overrides = [*overrides, f"build-ir.model={generator(folder / 'generator')}"]
     roots = {name: TREES[name](folder / name) for name in sources_of(path)}
     return load_recipe(path, root=roots, overrides=overrides)
 
@@ -105,7 +111,7 @@ def test_dmf_finegpr_takes_eleven_images_of_each_person_and_the_sentences(run, t
     ("name", "told"),
     [
         ("tri-cuhk-pedes", ["all splits hold 19 captions of 'text', and 80440 are expected"]),
-        ("cirs-rstpreid", ["split 'val' holds 5 captures, and 1000 are expected", "0 rows of 'ir-ca', and 20505"]),
+        ("cirs-rstpreid", ["split 'val' holds 5 captures, and 1000 are expected", "0 rows of 'ir-gan', and 20505"]),
         ("cirs-sysu-mm01", ["10 rows of 'rgb', and 20284", "split 'val' holds 1 identities, and 99 are expected"]),
     ],
 )
@@ -114,6 +120,46 @@ def test_expectations_are_compared_with_what_is_there(name, told, run, tmp_path)
     found = unmet(recipe, build(recipe, tmp_path / "m", run=run))
     for sentence in told:
         assert any(sentence in line for line in found), found
+
+
+def test_a_recipe_with_a_generator_says_which_one_is_missing(tmp_path):
+    assert {path.stem for path in GENERATED} == {"cirs-cuhk-pedes", "cirs-icfg-pedes", "cirs-rstpreid"}
+    tree = fixtures.cuhk_pedes(tmp_path / "tree")
+    with pytest.raises(
+        UserError, match=r"'model' is missing .* give what is missing as --set build-ir.PARAMETER=VALUE"
+    ):
+        load_recipe(FOLDER / "cirs-cuhk-pedes.yaml", root=tree)
+    sketches = generator(tmp_path / "sketches", "sketch")
+    with pytest.raises(UserError, match="makes sketch, not ir"):
+        load_recipe(FOLDER / "cirs-cuhk-pedes.yaml", root=tree, overrides=[f"build-ir.model={sketches}"])
+
+
+def test_cirs_builds_with_a_generator_and_keeps_its_expectations(tmp_path):
+    values = yaml.safe_load((FOLDER / "cirs-rstpreid.yaml").read_text())
+    values["steps"] = [step for step in values["steps"] if step["method"] == "gan"]  # the others' weights are large
+    (tmp_path / "cirs.yaml").write_text(yaml.safe_dump(values))
+    tree = captioned_fixtures.rstpreid(tmp_path / "tree")
+    weights = generator(tmp_path / "lwir", spectrum="lwir")
+    command = [
+        "build",
+        str(tmp_path / "cirs.yaml"),
+        "--root",
+        str(tree),
+        "--out",
+        str(tmp_path / "m"),
+        "--workers",
+        "1",
+    ]
+    result = CliRunner().invoke(app, [*command, "--set", f"build-ir.model={weights}"])
+    assert result.exit_code == 1, result.output
+    assert "and 20505 are expected" in result.stderr  # the step's weights do not change how many there should be
+    manifest = open_manifest(tmp_path / "m")
+    table = manifest.tables["ir-gan"]
+    assert (table.spectrum, table.step.terms["licence"]) == ("lwir", "CC-BY-NC-4.0")
+    card = (tmp_path / "m/README.md").read_text()
+    assert "StyleGAN3 sketches are not reproducible" in card
+    assert "made by weights trained on data under: CC-BY-NC-4.0" in card
+    assert str(tmp_path) not in card
 
 
 def test_the_command_takes_a_folder_for_each_source(tmp_path):

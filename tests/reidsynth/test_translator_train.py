@@ -230,25 +230,25 @@ from accelerate.utils import DistributedDataParallelKwargs
 from safetensors.torch import save_file
 from reidsynth.translator.checkpoint import State
 from reidsynth.translator.options import parse_options
-from reidsynth.translator.train import _fresh, training_step
+from reidsynth.translator.train import fresh, training_step
 
 torch.set_num_threads(1)
 options = parse_options({"height": 32, "width": 16, "downs": 4, "channels": 4, "discriminator_channels": 2,
                          "dropout": 0.0})
 accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
-fresh = _fresh(options)
-networks = accelerator.prepare(fresh.generator, fresh.discriminator)
+made = fresh(options)
+networks = accelerator.prepare(made.generator, made.discriminator)
 # Plain descent: what Adam makes of a gradient of nearly 0 says nothing about the gradient.
-optimizers = [torch.optim.SGD(network.parameters(), 1e-3) for network in (fresh.generator, fresh.discriminator)]
-state = State(fresh.generator, fresh.discriminator, tuple(accelerator.prepare(*optimizers)))
+optimizers = [torch.optim.SGD(network.parameters(), 1e-3) for network in (made.generator, made.discriminator)]
+state = State(made.generator, made.discriminator, tuple(accelerator.prepare(*optimizers)))
 torch.manual_seed(5)
 rank, processes = accelerator.process_index, accelerator.num_processes
 for _ in range(3):
     photos, targets = torch.rand(8, 3, 32, 16) * 2 - 1, torch.rand(8, 1, 32, 16) * 2 - 1
     own = slice(rank * 8 // processes, (rank + 1) * 8 // processes)
     training_step(accelerator, networks, state, (photos[own], targets[own]), options)
-found = {f"g.{name}": value for name, value in fresh.generator.state_dict().items()}
-found |= {f"d.{name}": value for name, value in fresh.discriminator.state_dict().items()}
+found = {f"g.{name}": value for name, value in made.generator.state_dict().items()}
+found |= {f"d.{name}": value for name, value in made.discriminator.state_dict().items()}
 save_file({name: value.clone() for name, value in found.items()}, f"{sys.argv[1]}-{rank}-of-{processes}.safetensors")
 """
 
@@ -272,7 +272,7 @@ def test_two_processes_take_the_gradient_of_one(tmp_path):
     launched(2, tmp_path / "step.py", tmp_path / "made", folder=tmp_path)
     one, first, second = (load_file(tmp_path / f"made-{name}.safetensors") for name in ("0-of-1", "0-of-2", "1-of-2"))
     torch.manual_seed(0)
-    start = loop._fresh(options(dropout=0.0)).generator.state_dict()
+    start = loop.fresh(options(dropout=0.0)).generator.state_dict()
     moved = {name for name in start if not torch.equal(start[name], one[f"g.{name}"])}
     assert {name for name in moved if name.endswith("weight")} == {n for n in start if n.endswith("weight")}
     for name, value in one.items():
