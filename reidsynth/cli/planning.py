@@ -11,7 +11,7 @@ import typer
 
 from reidsynth.cli.building import roots_of
 from reidsynth.cli.layout import aligned
-from reidsynth.cli.shell import AsJson, Settings, Workers, app
+from reidsynth.cli.shell import Address, AsJson, EngineName, GpusPerWorker, Settings, Workers, app
 from reidsynth.units import bytes_of, time_of
 
 if TYPE_CHECKING:
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 @app.command(
     epilog="Example: reidsynth plan manifests/demo.yaml\n\n"
-    "Example: reidsynth plan manifests/cuhk-pedes.yaml --root /data/CUHK-PEDES --workers 8 --json"
+    "Example: reidsynth plan manifests/cuhk-pedes.yaml --root /data/CUHK-PEDES --workers 8 --json\n\n"
+    "Example: reidsynth plan manifests/demo.yaml --engine ray --address 10.0.0.1:6379 --gpus-per-worker 0.25"
 )
-def plan(
+def plan(  # noqa: PLR0913 - one argument for each option
     recipe: Annotated[Path, typer.Argument(help="YAML recipe, or the name of one that comes with the package.")],
     root: Annotated[
         list[str] | None,
@@ -30,6 +31,9 @@ def plan(
     ] = None,
     settings: Settings = None,
     workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
     probe: Annotated[int, typer.Option("--probe", help="Rows to try.")] = 64,
     seconds: Annotated[float, typer.Option("--seconds", min=0, help="Cut a step's probe short after so long.")] = 60.0,
     as_json: AsJson = False,
@@ -39,12 +43,14 @@ def plan(
     Some rows are read and processed as a build would, in a temporary folder, and what they took is scaled. Nothing is
     asked of a service, and nothing is written to a manifest.
     """
-    from reidsynth.engines import LocalEngine
+    from reidsynth.engines import engine_of
     from reidsynth.plan import plan as run_plan
     from reidsynth.recipe import load_recipe
 
     loaded = load_recipe(recipe, root=roots_of(root or []), overrides=settings or [])
-    made = run_plan(loaded, workers=LocalEngine(workers).workers, probe=probe, seconds=seconds)
+    with engine_of(engine, workers, address=address, gpus_per_worker=gpus_per_worker) as asked:
+        count = asked.workers  # a cluster is asked for its room, and given back before the probe
+    made = run_plan(loaded, workers=count, probe=probe, seconds=seconds)
     if as_json:
         total = {"rows": made.rows, "seconds": made.seconds, "bytes": made.bytes, "cost": made.cost}
         typer.echo(json.dumps(asdict(made) | {"total": total}, indent=1, ensure_ascii=False))

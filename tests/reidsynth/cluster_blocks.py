@@ -46,3 +46,9 @@ def complains(number: int) -> int:
     if number == 3:
         raise UserError("number 3 is wrong: leave it out")
     return number
+
+
+def code_path(number: int) -> str:
+    import reidsynth
+
+    return reidsynth.__file__

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import cluster_blocks
@@ -129,3 +134,95 @@ def test_options_that_cannot_be(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"please install reidsynth\[ray\]"):
         engine_of("ray", None)
     assert not (tmp_path / "m/manifest.json").exists()
+
+
+@contextmanager
+def two_nodes(first: dict[str, float], second: dict[str, float]):
+    """A cluster of two nodes on this machine, each with its own processes and object store."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from reidsynth.nodes import own_cluster
+
+    with own_cluster(ray):
+        cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **first})
+        try:
+            yield cluster, cluster.add_node(**second)
+        finally:
+            cluster.shutdown()
+
+
+def until(condition, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "what was waited for did not come"
+        time.sleep(0.1)
+    return found
+
+
+def working(node) -> list[int]:
+    """Processes of the workers that a node runs now."""
+    import psutil
+
+    raylet = next(info[0].process.pid for kind, info in node.all_processes.items() if kind == "raylet")
+    children = psutil.Process(raylet).children(recursive=True)
+    return [child.pid for child in children if "Actor.run" in " ".join(child.cmdline())]
+
+
+def command(recipe: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
+    arguments = [sys.executable, "-m", "reidsynth", "build", str(recipe), "--out", str(out), *options]
+    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A recipe, and what one process makes of it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    assert command(recipe, folder / "m", "--workers", "1").wait() == 0
+    return recipe, tree(folder / "m")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [False, True], ids=["to the end", "driver killed, rest on the local engine"])
+def test_killed_worker_and_lost_node_change_no_byte(tmp_path, undisturbed, killed):
+    recipe, expected = undisturbed
+    out = tmp_path / "disturbed"
+    with two_nodes({"num_cpus": 1}, {"num_cpus": 1}) as (cluster, second):
+        build = command(recipe, out, "--engine", "ray", "--address", cluster.address)
+        until(lambda: (out / "mask-grabcut").is_dir() and working(cluster.head_node))
+        os.kill(until(lambda: working(cluster.head_node))[0], signal.SIGKILL)
+        time.sleep(1.0)
+        until(lambda: working(second))
+        assert build.poll() is None
+        assert not list(out.glob("mask-grabcut/train*.parquet")), "both were to be lost while one table was made"
+        cluster.remove_node(second, allow_graceful=False)
+        if killed:
+            until(lambda: (out / "sketch-lineart-standard").is_dir())
+            assert build.poll() is None
+            build.kill()
+            assert build.wait() == -signal.SIGKILL
+            assert command(recipe, out, "--workers", "2").wait() == 0
+        else:
+            assert build.wait(300) == 0, build.stderr.read().decode()
+    assert tree(out) == expected
+
+
+@pytest.mark.slow
+def test_workers_fit_the_nodes_and_run_the_callers_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the driver runs is searched first
+    with two_nodes({"num_cpus": 8, "num_gpus": 1}, {"num_cpus": 2, "num_gpus": 0}) as (cluster, _):
+        with RayEngine(address=cluster.address) as engine:
+            assert engine.workers == 10
+        with RayEngine(address=cluster.address, gpus_per_worker=0.25) as engine:
+            assert engine.workers == 4
+        with RayEngine(address=cluster.address, gpus_per_worker=2) as engine, pytest.raises(UserError, match="2 GPU"):
+            engine.workers  # noqa: B018 - asks the cluster
+        with RayEngine(2, address=cluster.address) as engine:
+            assert all("py_modules" in path for path in engine.imap(cluster_blocks.code_path, range(4)))
+        with (
+            RayEngine(1, address=cluster.address, gpus_per_worker=2, patience=3) as engine,
+            pytest.raises(UserError, match="gave no worker for 3 seconds"),
+        ):
+            list(engine.imap(abs, range(3)))

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import yaml
+from drawn_source import Noise
 from typer.testing import CliRunner
 
 from reidsynth.cli import app
@@ -46,6 +48,22 @@ def test_time_is_shared_by_the_workers_and_grows_with_the_rows(recipe):
     assert step.probed == 4
     assert step.seconds_per_row >= 0.02
     assert step.seconds == pytest.approx(step.start + 100 * step.seconds_per_row / 2)
+
+
+def test_start_of_a_source_is_paid_once(recipe, monkeypatch):
+    seen = []
+    read = Noise.read
+
+    def read_after_loading(self, record):
+        if not seen:
+            time.sleep(0.4)
+        seen.append(record)
+        return read(self, record)
+
+    monkeypatch.setattr(Noise, "read", read_after_loading)
+    step = plan(recipe(rows=2000), workers=1, probe=4).steps[0]
+    assert step.start + 0.01 >= 0.4
+    assert step.seconds < 4000 * 0.1  # scaled to all rows, the start alone would be 400 s
 
 
 def test_slow_probe_is_cut_short_and_says_so(recipe):
@@ -123,3 +141,16 @@ def test_command_line_writes_nothing(tmp_path, monkeypatch):
     assert as_json["total"]["rows"] == 4
     assert [step["tables"] for step in as_json["steps"]][1] == ["ir-ca"]
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_workers_are_those_of_the_engine(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    source = {"name": "demo", "train": 2, "val": 0, "test": 0, "observations": 2}
+    path.write_text(yaml.safe_dump({"recipe": 1, "name": "tiny", "source": source, "steps": []}))
+    arguments = ["plan", str(path), "--probe", "1", "--json", "--engine", "ray", "--workers", "7"]
+    told = CliRunner().invoke(app, arguments)
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout)["workers"] == 7
+    unreachable = CliRunner().invoke(app, [*arguments[:-2], "--address", "127.0.0.1:1"])
+    assert unreachable.exit_code == 2
+    assert "no Ray cluster answers at '127.0.0.1:1'" in unreachable.output
