@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import ValidationError, model_validator
@@ -27,7 +27,7 @@ from reidtrain.sections import (
     TrainConfig,
 )
 
-__all__ = ["RunConfig", "SelectConfig", "StageConfig", "differences", "load_config", "parse_config", "presets"]
+__all__ = ["RunConfig", "SelectConfig", "StageConfig", "differences", "flat", "load_config", "parse_config", "presets"]
 
 
 class RunConfig(Section):
@@ -44,6 +44,10 @@ class RunConfig(Section):
     train: TrainConfig
     stages: tuple[StageConfig, ...] = ()
     select: SelectConfig = SelectConfig()
+    loggers: tuple[Literal["jsonl", "tensorboard", "wandb", "mlflow"], ...] = ("jsonl", "tensorboard")
+    """Where the history goes; RUN/log.jsonl is always written, since resumption and figures read it."""
+    project: str = "reidtrain"
+    """The project of Weights & Biases, the experiment of MLflow."""
 
     @model_validator(mode="after")
     def _parts_are_equal(self) -> RunConfig:
@@ -103,7 +107,10 @@ def parse_config(values: Mapping[str, Any], where: str) -> RunConfig:
         raise UserError(f"{where} can't be read by this release: {listed}") from error
 
 
-_FREE = ("about", "preset", "data.manifests", "data.workers", "data.cache", "train.log_every", "train.keep")
+_FREE = (
+    *("about", "preset", "loggers", "project"),
+    *("data.manifests", "data.workers", "data.cache", "train.log_every", "train.keep"),
+)
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[str]:
@@ -112,7 +119,7 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
     Returns:
         Sentences such as `optim.lr is 0.001 there and 0.01 here`.
     """
-    ours, theirs = _flat(new.dump()), _flat(old.dump())
+    ours, theirs = flat(new.dump()), flat(old.dump())
     return [
         f"{key} is {theirs.get(key)!r} there and {ours.get(key)!r} here"
         for key in sorted(ours.keys() | theirs.keys())
@@ -120,14 +127,15 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
     ]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Write nested sections as `section.key`."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
+            found.update(flat(value, f"{prefix}{key}."))
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _override(values: dict[str, Any], override: str) -> str | None:

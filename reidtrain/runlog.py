@@ -1,20 +1,22 @@
-"""What a run tells while it trains: a JSONL file, TensorBoard, and one line of progress."""
+"""What a run tells while it trains: a JSONL file, its trackers (TensorBoard, ...), and one line of progress."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
 
 
 class RunLog:
@@ -24,19 +26,24 @@ class RunLog:
         run: the run folder.
         start: steps already taken; later entries of an interrupted run are removed.
         total: steps of the whole run.
+        trackers: that get every number, see `reidtrain.trackers`.
         quiet: write and show nothing (processes other than the first).
     """
 
-    def __init__(self, run: Path, *, start: int, total: int, quiet: bool = False) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
+    def __init__(
+        self,
+        run: Path,
+        start: int,
+        total: int,
+        *,
+        trackers: Sequence[GeneralTracker] = (),
+        quiet: bool = False,
+    ) -> None:
         path = Path(os.devnull) if quiet else run / "log.jsonl"
         if not quiet:
             _cut(path, start)
-            if start == 0:
-                shutil.rmtree(run / "tb", ignore_errors=True)
         self._file = path.open("a", encoding="utf-8")
-        self._board = None if quiet else SummaryWriter(str(run / "tb"), purge_step=start + 1 if start else None)
+        self._trackers = trackers
         # A terminal is refreshed often; a log file gets a line every ten seconds.
         pace = 0.2 if sys.stderr.isatty() else 10.0
         self._bar = tqdm(
@@ -83,18 +90,19 @@ class RunLog:
 
         Args:
             step: steps taken.
-            kind: `train`, `val` or `note`; prefix of the TensorBoard names.
+            kind: `train`, `val` or `note`; prefix of the trackers' names.
             values: numbers, texts or one more level of numbers.
         """
         self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
         self._file.flush()
-        if self._board is None:
-            return
+        numbers: dict[str, float] = {}
         for name, value in values.items():
             inner = value if isinstance(value, Mapping) else {"": value}
             for key, number in inner.items():
                 if isinstance(number, int | float):
-                    self._board.add_scalar("/".join(filter(None, (kind, name, key))), number, step)
+                    numbers["/".join(filter(None, (kind, name, key)))] = number
+        for tracker in self._trackers if numbers else ():
+            tracker.log(numbers, step=step)
 
     def say(self, text: str) -> None:
         """Print a line above the progress line."""
@@ -110,8 +118,8 @@ class RunLog:
     ) -> None:
         """Close the files."""
         self._bar.close()
-        if self._board is not None:
-            self._board.close()
+        for tracker in self._trackers:
+            tracker.finish()
         self._file.close()
 
 

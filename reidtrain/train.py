@@ -31,6 +31,7 @@ from reidtrain.runlog import RunLog
 from reidtrain.runs import mark_best, prepare_folder, resume, sidecar
 from reidtrain.selection import selection_interval, validate
 from reidtrain.stages import Stage, begin, stage_at
+from reidtrain.trackers import open_trackers, require_loggers
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -52,7 +53,6 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
     """
     run = Path(run)
     config = with_classes(config)
-    keep_memory()
     accelerator = _accelerator(config)
     if accelerator.is_main_process:
         prepare_folder(run, config, overwrite=overwrite)
@@ -72,7 +72,8 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
         _restore_training(accelerator, optimizer, average, training)
     record = sidecar(config, backbone, dataset.checksum, dataset.describe(), sorted(set(dataset.datasets.tolist())))
 
-    with RunLog(run, start=start, total=total, quiet=not accelerator.is_main_process) as log:
+    quiet = not accelerator.is_main_process
+    with RunLog(run, start, total, trackers=open_trackers(config, run, start, quiet=quiet), quiet=quiet) as log:
         log.write(start, "note", {"tables": str(dataset.describe()), "steps_per_epoch": len(stages[0].sampler)})
         for step, batch in numbered_batches(config, dataset, stages, start, total):
             # One step.
@@ -141,6 +142,8 @@ def _accelerator(config: RunConfig) -> Accelerator:
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs
 
+    require_loggers(config.loggers)
+    keep_memory()
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     # A model need not use all of its parameters in every batch: experts without tokens, modalities nobody has.
