@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from reidsynth.schema import Text
+from reidsynth.strokes import ink_entropy, likeness
 
 SCORES: dict[str, tuple[str, ...]] = {
     "rgb": ("mean", "std"),
-    "mask": ("area", "confidence", "border", "largest"),
-    "sketch": ("ink", "std"),
+    "mask": ("area", "confidence", "border", "largest", "components"),
+    "sketch": ("ink", "std", "entropy", "likeness"),
     "ir": ("range", "std", "grey"),
     "text": (
         "words",
@@ -32,6 +33,8 @@ SCORES: dict[str, tuple[str, ...]] = {
     ),
 }
 
+_PART = 0.01  # of a mask: smaller parts are specks
+
 Scores = dict[str, float | None]
 
 
@@ -44,14 +47,21 @@ class Thresholds:
         mask_area_min: a mask that covers less is empty.
         mask_area_max: a mask that covers more kept the background.
         mask_confidence: mean certainty |2 p - 1| of the raw probabilities, 0 (undecided) to 1.
+        mask_border: a mask that takes more of the image's border is of something larger than a person in it.
+        mask_largest: share of the mask that its largest part must have.
+        mask_components: parts with at least a hundredth of the mask each; more are scraps.
         sketch_ink_min: mean darkness below which a sketch is blank.
         sketch_ink_max: mean darkness above which it is a black page.
+        sketch_entropy_min: evenness of the ink over the page below which it is one smudge.
+        sketch_entropy_max: evenness above which it is noise or a pattern.
+        sketch_likeness: correlation of the ink with the photograph, above which that was copied instead of drawn.
         ir_range: spread of the grey values between the 1st and 99th percentile, of 255.
         ir_std: standard deviation of the grey values, of 255.
         ir_grey: correlation of a generated infrared image with the photograph's luminance, of either sign, above which
             it tells no more than the photograph in grey.
         text_words: words of the shortest caption.
         text_words_most: words of the longest caption.
+        text_tokens: CLIP tokens of the longest caption; what does not fit CLIP is cut by it, and is no fault by itself.
         text_short_tokens: CLIP tokens of the version that is meant to fit CLIP, start and end included.
         text_refusals: captions that may refuse or talk to whoever asked.
         text_fragments: captions that may hold code, loops or another script.
@@ -64,13 +74,20 @@ class Thresholds:
     mask_area_min: float = 0.03
     mask_area_max: float = 0.97
     mask_confidence: float = 0.2
+    mask_border: float = 0.5
+    mask_largest: float = 0.5
+    mask_components: float = 8.0
     sketch_ink_min: float = 0.002
     sketch_ink_max: float = 0.6
+    sketch_entropy_min: float = 0.35
+    sketch_entropy_max: float = 0.995
+    sketch_likeness: float = 0.9
     ir_range: float = 8.0
     ir_std: float = 2.0
     ir_grey: float = 0.99
     text_words: float = 1.0
     text_words_most: float = 130.0
+    text_tokens: float = math.inf
     text_short_tokens: float = 77.0
     text_refusals: float = 0.0
     text_fragments: float = 0.0
@@ -124,6 +141,8 @@ def judge(
     measure, check = _GATES[modality]
     scores: Scores = dict.fromkeys(SCORES[modality])
     scores.update(measure(made))
+    if modality == "sketch" and photo is not None and isinstance(made, np.ndarray) and _wrong_size(made, photo) is None:
+        scores["likeness"] = likeness(_grey(made), photo)
     scores.update({name: value for name, value in (extra_scores or {}).items() if name in scores})
     scores = {name: value if value is not None and math.isfinite(value) else None for name, value in scores.items()}
     reason = _wrong_size(made, photo) or check(scores, thresholds)
@@ -169,6 +188,7 @@ def _measure_mask(image: np.ndarray | Text) -> Scores:
         "confidence": None,
         "border": float(edge.mean()),
         "largest": largest / total if total else 0.0,
+        "components": float((stats[1:, cv2.CC_STAT_AREA] >= _PART * total).sum()) if total else 0.0,
     }
 
 
@@ -177,18 +197,30 @@ def _check_mask(scores: Scores, limits: Thresholds) -> str | None:
         return "empty mask"
     if _above(scores["area"], limits.mask_area_max):
         return "mask covers the whole image"
-    return "mask is undecided" if _below(scores["confidence"], limits.mask_confidence) else None
+    if _below(scores["confidence"], limits.mask_confidence):
+        return "mask is undecided"
+    if _above(scores["border"], limits.mask_border):
+        return "mask runs along the border"
+    scraps = _below(scores["largest"], limits.mask_largest) or _above(scores["components"], limits.mask_components)
+    return "mask is in pieces" if scraps else None
 
 
 def _measure_sketch(image: np.ndarray | Text) -> Scores:
     grey = _grey(image)
-    return {"ink": 1.0 - float(grey.mean()) / 255.0, "std": float(grey.std())}
+    ink = 1.0 - float(grey.mean()) / 255.0
+    return {"ink": ink, "std": float(grey.std()), "entropy": ink_entropy(grey), "likeness": None}
 
 
 def _check_sketch(scores: Scores, limits: Thresholds) -> str | None:
     if _below(scores["ink"], limits.sketch_ink_min):
         return "blank sketch"
-    return "sketch is a black page" if _above(scores["ink"], limits.sketch_ink_max) else None
+    if _above(scores["ink"], limits.sketch_ink_max):
+        return "sketch is a black page"
+    if _above(scores["likeness"], limits.sketch_likeness):
+        return "sketch is a copy of the photograph"
+    if _below(scores["entropy"], limits.sketch_entropy_min):
+        return "sketch is one smudge"
+    return "sketch is evenly filled" if _above(scores["entropy"], limits.sketch_entropy_max) else None
 
 
 def _measure_ir(image: np.ndarray | Text) -> Scores:
@@ -267,6 +299,8 @@ def _check_text(scores: Scores, limits: Thresholds) -> str | None:
         return "caption too short"
     if _above(scores["longest"], limits.text_words_most):
         return "caption too long"
+    if _above(scores["tokens"], limits.text_tokens):
+        return "caption has too many tokens"
     if _above(scores["short_tokens"], limits.text_short_tokens):
         return "short version does not fit CLIP"
     if _above(scores["refusals"], limits.text_refusals):

@@ -9,13 +9,15 @@ from fixtures import crop, crop_mask
 from reidsynth import gates
 from reidsynth.gates import SCORES, Thresholds, judge
 from reidsynth.schema import Text
+from reidsynth.steps.matte import matte
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 32), dtype=np.uint8)
 LINES = np.where(np.arange(64)[:, None] % 8 == 0, 0, 255).astype(np.uint8) * np.ones((1, 32), np.uint8)
+FIGURE = np.where(crop_mask() > 0, LINES, 255).astype(np.uint8)
 GOOD = {
     "rgb": crop(),
     "mask": crop_mask(),
-    "sketch": LINES,
+    "sketch": FIGURE,
     "ir": NOISE,
     "text": Text(("A man in a red shirt and black trousers.",)),
 }
@@ -47,6 +49,87 @@ def test_first_gates(modality, made, reason):
     verdict = judge(modality, made)
     assert (verdict.verdict, verdict.reason) == ("fail", reason)
     assert tuple(verdict.scores) == SCORES[modality]
+
+
+def pieces(count):
+    """A mask of so many squares, with specks between them."""
+    mask = np.zeros((64, 64), np.uint8)
+    for number in range(count):
+        y, x = divmod(number, 4)
+        mask[y * 16 + 2 : y * 16 + 12, x * 16 + 2 : x * 16 + 12] = 255
+    mask[15::16, 15::16] = 255
+    return mask
+
+
+def frame():
+    """A mask of the wall around the person."""
+    return 255 - crop_mask()
+
+
+@pytest.mark.parametrize(
+    ("mask", "reason"),
+    [
+        (frame(), "mask runs along the border"),
+        (np.where(np.arange(64)[:, None] == 32, 0, crop_mask()).astype(np.uint8), None),  # a belt was left out
+        (pieces(3), "mask is in pieces"),  # a third each
+    ],
+)
+def test_masks_of_walls_and_scraps(mask, reason):
+    verdict = judge("mask", mask)
+    assert verdict.reason == reason, verdict.scores
+
+
+def test_parts_of_a_mask_are_counted():
+    scores = judge("mask", pieces(12)).scores
+    assert (scores["components"], scores["largest"]) == (12, pytest.approx(100 / 1215, abs=1e-3))
+    many = pieces(12)
+    many[:12, :60] = 255  # the upper row grows together: most of the mask is one part, and nine parts are left
+    found = judge("mask", many, None, None, Thresholds(mask_largest=0.4))
+    assert (found.scores["components"], found.reason) == (9, "mask is in pieces")
+    assert judge("mask", many, None, None, Thresholds(mask_largest=0.4, mask_components=9)).verdict == "pass"
+
+
+def sketch_of(photo):
+    """Lines where the photograph changes, black on white."""
+    grey = photo.astype(np.float64).mean(axis=2)
+    edges = np.hypot(*np.gradient(grey))
+    return (255 - 255 * (edges > 45)).astype(np.uint8)
+
+
+GREY = np.round(crop(size=(128, 64)).astype(np.float64).mean(axis=2))
+
+
+@pytest.mark.parametrize(
+    ("copy", "of"),
+    [
+        ("in grey", GREY),
+        ("inverted", 255 - GREY),
+        ("brighter", 255 * (GREY / 255) ** 0.7),
+        ("in grey, background erased", matte(crop(size=(128, 64)), crop_mask((128, 64))).mean(axis=2)),
+    ],
+)
+def test_a_copied_photograph_is_no_sketch(copy, of):
+    verdict = judge("sketch", of.round().astype(np.uint8), crop(size=(128, 64)), None, Thresholds(sketch_ink_max=0.9))
+    assert verdict.reason == "sketch is a copy of the photograph", (copy, verdict.scores)
+
+
+def test_a_drawn_sketch_passes_beside_its_photograph():
+    photo = crop(size=(128, 64))
+    verdict = judge("sketch", sketch_of(photo), photo)
+    assert verdict.verdict == "pass", verdict
+    assert verdict.scores["likeness"] < 0.6
+    assert judge("sketch", sketch_of(photo)).scores["likeness"] is None  # drawn by an artist: of no photograph here
+
+
+def test_a_smudge_and_noise_are_no_sketches():
+    smudge = np.full((64, 32), 255, np.uint8)
+    smudge[9:15, 9:15] = 0
+    assert judge("sketch", smudge).reason == "sketch is one smudge"
+    assert judge("sketch", smudge).scores["entropy"] == 0.0  # one cell of eight rows and four columns
+    two = smudge.copy()
+    two[41:47, 9:15] = 0
+    assert judge("sketch", two).scores["entropy"] == pytest.approx(math.log(2) / math.log(32), abs=1e-6)
+    assert judge("sketch", np.maximum(NOISE, 60)).reason == "sketch is evenly filled"
 
 
 def test_mask_scores():
@@ -81,6 +164,8 @@ def test_size_must_be_the_photographs():
 def test_thresholds_can_be_set():
     short = Text(("A man.",))
     assert judge("text", short).verdict == "pass"
+    assert judge("text", Text(("A man. " * 40,))).scores["tokens"] > 77  # CLIP cuts it; no fault by itself
+    assert judge("text", GOOD["text"], None, None, Thresholds(text_tokens=9)).reason == "caption has too many tokens"
     assert judge("text", short, None, None, Thresholds(text_words=8)).reason == "caption too short"
 
 

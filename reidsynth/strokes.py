@@ -1,0 +1,57 @@
+"""What tells a drawing from a smudge, from noise, and from a photograph in grey.
+
+Measured on the 54 crops of `benchmarks/gates.py`: drawings by Lineart-standard and PiDiNet have an entropy of .64 to
+.95 and a likeness of at most .82; the photograph in grey, stretched, blurred or inverted has a likeness above .84.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_CELLS = (8, 4)  # rows and columns: a person's height and width in parts
+_INK = 200  # grey values below it are ink
+_FEWEST = 32  # pixels of ink; fewer correlate with anything
+
+
+def ink_entropy(grey: np.ndarray) -> float:
+    """How evenly the ink lies on the page: entropy of its shares in 8x4 cells, divided by the largest possible.
+
+    Args:
+        grey: (H, W), 0 black to 255 white.
+
+    Returns:
+        0 where all ink is in one cell (or there is none), 1 where every cell has as much as any other.
+    """
+    import cv2
+
+    ink = 255.0 - grey.astype(np.float32)
+    shares = cv2.resize(ink, _CELLS[::-1], interpolation=cv2.INTER_AREA).ravel().astype(np.float64)
+    total = float(shares.sum())
+    if total <= 0.0:
+        return 0.0
+    shares = shares[shares > 0] / total
+    return max(0.0, -float((shares * np.log(shares)).sum()) / float(np.log(_CELLS[0] * _CELLS[1])))
+
+
+def likeness(grey: np.ndarray, photo: np.ndarray) -> float:
+    """How much the ink's darkness follows the photograph's: correlation over the pixels of ink, of either sign.
+
+    The darkness of a line says little about the brightness of what it outlines; that of a photograph in grey says
+    everything, also where its background was erased.
+
+    Args:
+        grey: (H, W), 0 black to 255 white.
+        photo: uint8 (H, W, 3).
+
+    Returns:
+        0..1; 0 where there is hardly any ink, or all of it is equally dark.
+    """
+    inked = grey < _INK
+    if int(inked.sum()) < _FEWEST:
+        return 0.0
+    ours = grey[inked].astype(np.float64)
+    theirs = photo[inked].astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    ours, theirs = ours - ours.mean(), theirs - theirs.mean()
+    size = float(np.sqrt((ours**2).sum() * (theirs**2).sum()))
+    flat = min(float(ours.std()), float(theirs.std())) < 2.0
+    return 0.0 if flat else abs(float((ours * theirs).sum())) / size
