@@ -14,6 +14,7 @@ import numpy as np
 
 from reidsynth.schema import Text
 from reidsynth.strokes import ink_entropy, likeness
+from reidsynth.thresholds import DEFAULT, Thresholds
 
 SCORES: dict[str, tuple[str, ...]] = {
     "rgb": ("mean", "std"),
@@ -33,67 +34,12 @@ SCORES: dict[str, tuple[str, ...]] = {
     ),
 }
 
+VERSION = 2
+"""Of scores and default thresholds: part of the content key of all that they judge."""
+
 _PART = 0.01  # of a mask: smaller parts are specks
 
 Scores = dict[str, float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Where a gate closes; shares are fractions of the image.
-
-    Args:
-        rgb_std: a photograph whose grey values vary less shows nothing.
-        mask_area_min: a mask that covers less is empty.
-        mask_area_max: a mask that covers more kept the background.
-        mask_confidence: mean certainty |2 p - 1| of the raw probabilities, 0 (undecided) to 1.
-        mask_border: a mask that takes more of the image's border is of something larger than a person in it.
-        mask_largest: share of the mask that its largest part must have.
-        mask_components: parts with at least a hundredth of the mask each; more are scraps.
-        sketch_ink_min: mean darkness below which a sketch is blank.
-        sketch_ink_max: mean darkness above which it is a black page.
-        sketch_entropy_min: evenness of the ink over the page below which it is one smudge.
-        sketch_entropy_max: evenness above which it is noise or a pattern.
-        sketch_likeness: correlation of the ink with the photograph, above which that was copied instead of drawn.
-        ir_range: spread of the grey values between the 1st and 99th percentile, of 255.
-        ir_std: standard deviation of the grey values, of 255.
-        ir_grey: correlation of a generated infrared image with the photograph's luminance, of either sign, above which
-            it tells no more than the photograph in grey.
-        text_words: words of the shortest caption.
-        text_words_most: words of the longest caption.
-        text_tokens: CLIP tokens of the longest caption; what does not fit CLIP is cut by it, and is no fault by itself.
-        text_short_tokens: CLIP tokens of the version that is meant to fit CLIP, start and end included.
-        text_refusals: captions that may refuse or talk to whoever asked.
-        text_fragments: captions that may hold code, loops or another script.
-        text_contradictions: regions of which captions may say something else than the attributes.
-        text_identities: largest number of people of one split who may share a caption; judged once the table is whole.
-        text_identities_share: the same as a share of the split's people; the larger of the two counts.
-    """
-
-    rgb_std: float = 1.0
-    mask_area_min: float = 0.03
-    mask_area_max: float = 0.97
-    mask_confidence: float = 0.2
-    mask_border: float = 0.5
-    mask_largest: float = 0.5
-    mask_components: float = 8.0
-    sketch_ink_min: float = 0.002
-    sketch_ink_max: float = 0.6
-    sketch_entropy_min: float = 0.35
-    sketch_entropy_max: float = 0.995
-    sketch_likeness: float = 0.9
-    ir_range: float = 8.0
-    ir_std: float = 2.0
-    ir_grey: float = 0.99
-    text_words: float = 1.0
-    text_words_most: float = 130.0
-    text_tokens: float = math.inf
-    text_short_tokens: float = 77.0
-    text_refusals: float = 0.0
-    text_fragments: float = 0.0
-    text_contradictions: float = 0.0
-    text_identities: float = 10.0
-    text_identities_share: float = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +57,12 @@ class Verdict:
     scores: Mapping[str, float | None] = field(default_factory=dict)
 
 
-DEFAULT = Thresholds()
-PEOPLES_TEXT = Thresholds(
-    text_words_most=math.inf, text_refusals=math.inf, text_fragments=math.inf, text_contradictions=math.inf
-)
-"""For captions that came with a data set: scored like all others, but only an empty one fails, so that the numbers of
-captions stay the published ones."""
-
-
 def judge(
     modality: str,
     made: np.ndarray | Text,
     photo: np.ndarray | None = None,
     extra_scores: Mapping[str, float] | None = None,
-    thresholds: Thresholds = DEFAULT,
+    limits: Thresholds = DEFAULT,
 ) -> Verdict:
     """Judge one output.
 
@@ -133,7 +71,7 @@ def judge(
         made: uint8 image (H, W) or (H, W, 3), or the captions.
         photo: the photograph (H, W, 3) it was made from; its size must be the output's.
         extra_scores: raw scores that a step measured itself; they win over those measured here.
-        thresholds: where the gates close.
+        limits: where the gates close.
 
     Returns:
         The verdict with every score of the modality.
@@ -145,7 +83,7 @@ def judge(
         scores["likeness"] = likeness(_grey(made), photo)
     scores.update({name: value for name, value in (extra_scores or {}).items() if name in scores})
     scores = {name: value if value is not None and math.isfinite(value) else None for name, value in scores.items()}
-    reason = _wrong_size(made, photo) or check(scores, thresholds)
+    reason = _wrong_size(made, photo) or check(scores, limits)
     return Verdict("fail" if reason else "pass", reason, scores)
 
 
@@ -313,9 +251,7 @@ def _check_text(scores: Scores, limits: Thresholds) -> str | None:
 SHARED_CAPTION = "caption shared by too many people"
 
 
-def judge_shared(
-    verdict: str, reason: str | None, sharing: int, people: int, thresholds: Thresholds = DEFAULT
-) -> Verdict:
+def judge_shared(verdict: str, reason: str | None, sharing: int, people: int, limits: Thresholds = DEFAULT) -> Verdict:
     """Judge how many people share a row's caption, on top of the verdict that the row had before.
 
     Args:
@@ -323,12 +259,13 @@ def judge_shared(
         reason: of the verdict.
         sharing: people of the split who have one of the row's captions, the row's own person included.
         people: people of the split.
-        thresholds: where the gate closes.
+        limits: where the gate closes.
     """
     if reason == SHARED_CAPTION:
         verdict, reason = "pass", None  # found by this gate, on what the table held before
-    limit = max(thresholds.text_identities, thresholds.text_identities_share * people)
-    if verdict == "pass" and sharing > limit:
+    least, share = limits.text_identities, limits.text_identities_share * people
+    # Of a gate that stays open no score is above its threshold; either of the two opens this one.
+    if verdict == "pass" and sharing > least and sharing > share:
         return Verdict("fail", SHARED_CAPTION)
     return Verdict(verdict, reason)
 

@@ -11,15 +11,24 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tqdm import tqdm
 
-from reidsynth import rows
+from reidsynth import gates, rows, thresholds
 from reidsynth.engines import LocalEngine
 from reidsynth.errors import UserError
 from reidsynth.jobs import ROWS_PER_BLOCK, Job, Run, commit, execute, shard_file, shard_infos, stale_shards, table_info
 from reidsynth.linking import refuse_foreign
-from reidsynth.manifest import MANIFEST_FILE, Manifest, ManifestInfo, SourceInfo, TableInfo, open_manifest, read_info
+from reidsynth.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    ManifestInfo,
+    SourceInfo,
+    TableInfo,
+    lost_files,
+    open_manifest,
+    read_info,
+)
 from reidsynth.protocol import write_protocol
 from reidsynth.schema import ROWS_PER_SHARD, SCHEMA_VERSION, Record
-from reidsynth.sources import Source, build_source, dropped, pid_names, protocol_of, terms_of
+from reidsynth.sources import GATES, Source, build_source, dropped, pid_names, protocol_of, terms_of
 from reidsynth.storage import content_key, locked
 from reidsynth.tables import CAPTURES, described, table_schema
 
@@ -40,6 +49,7 @@ class _SourceTask:
     parameters: str  # JSON: hashable, so that a worker builds the source once
     split: str
     records: tuple[Record, ...]
+    specs: tuple[TableSpec, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +72,7 @@ class _SourceTasks:
     records: Sequence[Record]  # of the whole split
     start: int
     stop: int
+    specs: tuple[TableSpec, ...]
 
     def __len__(self) -> int:
         return -(-(self.stop - self.start) // ROWS_PER_BLOCK)
@@ -70,7 +81,7 @@ class _SourceTasks:
         part = self.records[self.start : self.stop]
         for first in range(0, len(part), ROWS_PER_BLOCK):
             block = tuple(part[first : first + ROWS_PER_BLOCK])
-            yield _SourceTask(self.source, self.parameters, self.split, block)
+            yield _SourceTask(self.source, self.parameters, self.split, block, self.specs)
 
 
 def ingest(
@@ -88,7 +99,7 @@ def ingest(
     Args:
         out: folder of the manifest; made if needed, completed if it was begun.
         name: of the source, one of `reidsynth sources`.
-        parameters: of the source.
+        parameters: of the source; `gates`, thresholds for the tables that it holds, is one of every source.
         run: engine and progress.
         about: one sentence for the card.
         title: name of the manifest; the source's data set by default.
@@ -102,14 +113,15 @@ def ingest(
             something else.
     """
     source = build_source(name, parameters)
+    specs = thresholds.limited_all(source.tables(), parameters.get(GATES))
     refuse_foreign(out)
     jobs: list[Job] = []
     for split in source.splits():
-        jobs.extend(_source_jobs(source, split, run))
+        jobs.extend(_source_jobs(source, specs, split, run))
     if not jobs:
         raise UserError(f"the source {name!r} holds no captures: check its root folder and its splits")
     lists = protocol_of(source)  # before the first row: a bad list is told at once
-    schemas = {"captures": described(CAPTURES)} | {spec.name: table_schema(spec) for spec in source.tables()}
+    schemas = {"captures": described(CAPTURES)} | {spec.name: table_schema(spec) for spec in specs}
     with locked(out):
         if any(not job.done(out) for job in jobs):
             (out / MANIFEST_FILE).unlink(missing_ok=True)  # its checksums would no longer be those on disk
@@ -122,10 +134,10 @@ def ingest(
             name=title or source.dataset(),
             about=about,
             recipe=None if recipe is None else rows.plain(recipe),
-            source=_source_info(source),
+            source=_source_info(source).model_copy(update={"gates": dict(parameters.get(GATES) or {})}),
             splits=rows.split_infos(out, _capture_files(jobs)),
             captures=shard_infos(out, jobs, "captures"),
-            tables={spec.name: table_info(out, jobs, spec, None) for spec in source.tables()},
+            tables={spec.name: table_info(out, jobs, spec, None) for spec in specs},
             protocol={source.dataset(): write_protocol(out, source.dataset(), lists)} if lists else {},
         )
         commit(out, info.model_copy(update={"tables": info.tables | _still_valid(out, info)}))
@@ -139,14 +151,15 @@ def _capture_files(jobs: Sequence[Job]) -> dict[str, list[str]]:
     return files
 
 
-def _source_jobs(source: Source, split: str, run: Run) -> list[Job]:
+def _source_jobs(source: Source, specs: tuple[TableSpec, ...], split: str, run: Run) -> list[Job]:
     """One job for each shard. Of a lazy listing only one shard's records are in memory at a time, here and later."""
     found = source.records(split)
     records = found if isinstance(found, Sequence) else list(found)
     resolved = resolved_parameters(source)
     total = -(-len(records) // ROWS_PER_SHARD)
-    tables = ["captures", *(spec.name for spec in source.tables())]
-    identity = [SCHEMA_VERSION, source.name, source.version, rows.without_root(resolved), split]
+    tables = ["captures", *(spec.name for spec in specs)]
+    identity = [SCHEMA_VERSION, gates.VERSION, source.name, source.version, rows.without_root(resolved), split]
+    identity += [[spec.name, spec.limits] for spec in specs if spec.limits]
     jobs = []
     last: Record | None = None
     disable = None if run.progress is None else not run.progress
@@ -164,7 +177,7 @@ def _source_jobs(source: Source, split: str, run: Run) -> list[Job]:
                     split=split,
                     key=content_key(*identity, number, total, listed),
                     rows=len(part),
-                    tasks=_SourceTasks(source.name, json.dumps(resolved), split, records, start, stop),
+                    tasks=_SourceTasks(source.name, json.dumps(resolved), split, records, start, stop, specs),
                 )
             )
             bar.update(len(part))
@@ -195,7 +208,7 @@ def _source(name: str, parameters: str) -> Source:
 def _read(task: _SourceTask) -> _Read:
     source = _source(task.source, task.parameters)
     read = [(record, source.read(record)) for record in task.records]
-    return _Read(read, task.split, source.dataset(), source.tables())
+    return _Read(read, task.split, source.dataset(), task.specs)
 
 
 def _lay_out(block: _Read) -> dict[str, pa.RecordBatch]:
@@ -205,7 +218,7 @@ def _lay_out(block: _Read) -> dict[str, pa.RecordBatch]:
 def _read_and_lay_out(task: _SourceTask) -> dict[str, pa.RecordBatch]:
     source = _source(task.source, task.parameters)
     read = ((record, source.read(record)) for record in task.records)  # one row at a time is in memory, decoded once
-    return rows.source_batches(read, split=task.split, dataset=source.dataset(), specs=source.tables())
+    return rows.source_batches(read, split=task.split, dataset=source.dataset(), specs=task.specs)
 
 
 def _source_info(source: Source) -> SourceInfo:
@@ -230,7 +243,8 @@ def _still_valid(out: Path, info: ManifestInfo) -> dict[str, TableInfo]:
     while found:  # a table may depend on another that is kept
         found = False
         for name, table in list(waiting.items()):
-            if not stale_shards(info.model_copy(update={"tables": kept}), table):
+            lost = any(lost_files(out, table.shards))  # the step makes them again
+            if not lost and not stale_shards(info.model_copy(update={"tables": kept}), table):
                 kept[name] = waiting.pop(name)
                 found = True
     return kept

@@ -14,13 +14,13 @@ from reidsynth.inside import InsidePath, PlainName
 from reidsynth.measurements import Measurement
 from reidsynth.protocol import ProtocolFile, checked_bytes, read_protocol
 from reidsynth.reader import TableReader as TableReader  # part of this module's interface
-from reidsynth.reader import damaged
+from reidsynth.reader import damaged, missing
 from reidsynth.schema import SCHEMA_VERSION, Modality, Origin, Spectrum, TableSpec
 from reidsynth.storage import content_key, sha256_file, write_json
 from reidsynth.tables import CAPTURES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 MANIFEST_FILE = "manifest.json"
 PARTIAL_KEY = "partial"  # of a shard with rows from a manifest that lacked the table: a step makes such a shard anew
@@ -60,6 +60,8 @@ class StepInfo(_Part):
     parameters: dict[str, Any]
     weights: dict[str, str] = Field(default_factory=dict)
     inputs: tuple[str, ...] = ()
+    gate: int = 1  # version of the gates that judged
+    gates: dict[str, float | None] = Field(default_factory=dict)  # thresholds other than the default; None is never
     note: str = ""  # a sentence for the card
     terms: dict[str, Any] = Field(default_factory=dict)  # a policy: of the data that the weights were trained on
 
@@ -90,6 +92,7 @@ class SourceInfo(_Part):
     dataset: str
     parameters: dict[str, Any]
     policy: dict[str, Any]
+    gates: dict[str, float | None] = Field(default_factory=dict)  # thresholds other than the default; None is never
     dropped: dict[str, int] = Field(default_factory=dict)
     pid_names: dict[str, str] = Field(default_factory=dict)
 
@@ -140,7 +143,8 @@ class ManifestInfo(_Part):
 
 def step_shard_key(step: StepInfo, spec: TableSpec, inputs: Iterable[str]) -> str:
     """Content key of a step's shard: what it was made from (checksums) and how."""
-    made = [step.name, step.method, step.version, step.parameters, step.weights, list(step.inputs)]
+    made: list[Any] = [step.name, step.method, step.version, step.parameters, step.weights, list(step.inputs)]
+    made += [[step.gate, step.gates]] if step.gate > 1 or step.gates else []
     return content_key(SCHEMA_VERSION, made, [spec.name, spec.modality, spec.origin, spec.spectrum], list(inputs))
 
 
@@ -227,7 +231,7 @@ class Manifest:
         """
         path = self.path / shard.file
         if not path.exists():
-            raise UserError(f"{path} is missing: run the command that made it again, or take it from your copy")
+            raise missing(path)
         if path.stat().st_size != shard.bytes or sha256_file(path) != shard.sha256:
             raise damaged(path)
 
@@ -248,13 +252,17 @@ def open_manifest(path: str | Path) -> Manifest:
     folder = Path(path)
     manifest = Manifest(folder, read_info(folder))
     every = [manifest.info.captures, *(table.shards for table in manifest.tables.values())]
-    for shard in (shard for shards in every for shard in shards):
-        file = folder / shard.file
-        if not file.exists():
-            raise UserError(f"{file} is missing: run the command that made it again, or take it from your copy")
-        if file.stat().st_size != shard.bytes:
-            raise damaged(file)
+    for file in lost_files(folder, (shard for shards in every for shard in shards)):
+        raise missing(file) if not file.exists() else damaged(file)
     return manifest
+
+
+def lost_files(folder: Path, shards: Iterable[ShardInfo]) -> Iterator[Path]:
+    """Files of shards that are not there, or not of the size on record."""
+    for shard in shards:
+        file = folder / shard.file
+        if not file.exists() or file.stat().st_size != shard.bytes:
+            yield file
 
 
 def read_info(folder: Path) -> ManifestInfo:

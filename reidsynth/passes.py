@@ -8,7 +8,7 @@ is known when those are finished. Whether steps run together or one by one never
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,13 +51,23 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A step as workers build it: its name, method, all its fields and its weights' checksums as JSON, its inputs."""
+    """A step as workers build it.
+
+    Args:
+        name: of the step.
+        method: of the step.
+        fields: all of them, as JSON.
+        weights: their checksums, as JSON.
+        inputs: tables that it reads.
+        limits: thresholds of its gate.
+    """
 
     name: str
     method: str
     fields: str
     weights: str
     inputs: tuple[str, ...]
+    limits: tuple[tuple[str, float | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +207,8 @@ def _content(manifest: Manifest, table: str, file: str, key: str) -> str:
 
 
 def _asked(step: Planned) -> _Asked:
-    return _Asked(step.made.name, step.made.method, step.fields, step.weights, step.made.inputs)
+    made = step.made
+    return _Asked(made.name, made.method, step.fields, step.weights, made.inputs, step.spec.limits)
 
 
 @lru_cache(maxsize=8)
@@ -244,7 +255,7 @@ def make_block(
     made: dict[str, pa.RecordBatch] = {}
     for asked in fetched.steps:
         step = _step(asked.name, asked.method, asked.fields, asked.weights)
-        spec = step.output()
+        spec = replace(step.output(), limits=asked.limits)
         given = {table: specs[table] for table in asked.inputs}
         block[spec.name] = rows.step_rows(process or step.process, block, inputs=given, output=spec, decoded=decoded)
         specs[spec.name] = spec

@@ -8,19 +8,19 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from reidsynth import rows, shared_captions
+from reidsynth import gates, rows, shared_captions, thresholds
 from reidsynth.engines import LocalEngine
 from reidsynth.errors import UserError
 from reidsynth.jobs import Job, Run, commit, execute, input_checksums, shard_file, table_info
 from reidsynth.manifest import Manifest, ManifestInfo, StepInfo, open_manifest, read_info, step_shard_key, write_info
 from reidsynth.passes import Planned, fetch_block, make_block, passes
 from reidsynth.spending import Estimate
-from reidsynth.steps import GatheringStep, Step, build_step, note, terms
+from reidsynth.steps import GatheringStep, Step, build_step, gated, note, terms
 from reidsynth.storage import locked
 from reidsynth.tables import table_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -33,6 +33,7 @@ class _Entry:
     """A step as it was asked for."""
 
     step: Step
+    spec: TableSpec
     weights: dict[str, str]
 
     @property
@@ -74,12 +75,33 @@ def run_steps(out: Path, steps: Sequence[tuple[str, str, Mapping[str, Any]]], *,
     Raises:
         UserError: as `run_step`.
     """
-    built = [build_step(*step) for step in steps]
+    built = [(build_step(*step), step[2]) for step in steps]
     read_info(out)  # a folder that holds no manifest is left as it is
     with locked(out):
-        for together in _shared_passes([_Entry(step, step.weights()) for step in built]):
+        entries = [_Entry(step, gated(step, parameters), step.weights()) for step, parameters in built]
+        _forget_lost(out, {entry.spec.name for entry in entries})
+        for together in _shared_passes(entries):
             _make(out, together, run)
     return open_manifest(out)
+
+
+def _forget_lost(out: Path, names: Collection[str]) -> None:
+    """Take tables that are about to be made out of the description where shards of theirs are missing or damaged.
+
+    What is damaged is deleted, what is whole is found again by its key.
+    """
+    manifest = Manifest(out, read_info(out))
+    lost = set()
+    for name in sorted(names & manifest.tables.keys()):
+        for shard in manifest.tables[name].shards if manifest.tables[name].step is not None else ():
+            try:
+                manifest.check_shard(shard)
+            except UserError:
+                (out / shard.file).unlink(missing_ok=True)
+                lost.add(name)
+    if lost:
+        kept = {name: table for name, table in manifest.tables.items() if name not in lost}
+        write_info(out, manifest.info.model_copy(update={"tables": kept}))
 
 
 def _shared_passes(entries: Sequence[_Entry]) -> list[list[_Entry]]:
@@ -128,14 +150,15 @@ def _planned(manifest: Manifest, entries: Sequence[_Entry]) -> list[Planned]:
     tables = dict.fromkeys(manifest.tables)
     planned = []
     for entry in entries:
-        step = entry.step
-        spec = step.output()
+        step, spec = entry.step, entry.spec
         made = StepInfo(
             name=step.name,
             method=step.method,
             version=step.version,
             parameters=rows.portable(step.parameters()),  # weights are known by their checksums, not by their place
             weights=entry.weights,
+            gate=gates.VERSION,
+            gates=dict(spec.limits),
             terms=terms(step),
             note=note(step),
             inputs=step.inputs(tuple(tables)),
@@ -157,7 +180,7 @@ def _finished(out: Path, info: ManifestInfo, each: Planned) -> ManifestInfo:
     """The description with a table whose shards are all there."""
     jobs = _jobs(info, each)
     if each.spec.kind == "text":
-        shared_captions.settle(out, jobs, info.captures, each.spec)
+        shared_captions.settle(out, jobs, info.captures, each.spec, thresholds.limits_of(each.spec))
     table = table_info(out, jobs, each.spec, each.made)
     return info.model_copy(update={"tables": info.tables | {each.spec.name: table}})
 

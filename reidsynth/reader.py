@@ -29,6 +29,11 @@ def damaged(path: Path) -> UserError:
     )
 
 
+def missing(path: Path) -> UserError:
+    """The error of a shard that is on record and not on the disk."""
+    return UserError(f"{path} is missing: run the command that made it again, or take it from your copy")
+
+
 class TableReader:
     """Rows of one table in one split, by number, without loading the table.
 

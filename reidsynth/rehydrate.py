@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reidsynth import registry, rows
+from reidsynth import gates, registry, rows, thresholds
 from reidsynth.errors import UserError
 from reidsynth.jobs import ROWS_PER_BLOCK, Job, Run, commit, execute, shard_file, table_info
 from reidsynth.linking import link_files, refuse_foreign
@@ -156,7 +156,7 @@ def rehydrate(
         raise UserError(f"{out} is the delta itself: choose another folder for the whole manifest")
     refuse_foreign(out)
     sources = {s.dataset: _source_of(s, roots.get(s.dataset), settings or {}) for s in info.sources}
-    specs = tuple(table.spec for table in own.values())
+    specs = _limited([table.spec for table in own.values()], info.sources)
     found = match(delta, sources, run=run)
     with locked(out):
         link_files(delta.path, out, (s for shards in _shards(info) for s in shards))
@@ -173,6 +173,13 @@ def rehydrate(
     total = sum(size.rows for size in info.splits.values())
     unmatched = {reason: count for reason, count in reasons.items() if count}
     return Joined(open_manifest(out), total - sum(unmatched.values()), found.moved, unmatched, found.unused)
+
+
+def _limited(specs: Sequence[TableSpec], sources: Sequence[SourceInfo]) -> tuple[TableSpec, ...]:
+    """The tables with the thresholds that the publisher's sources had."""
+    modalities = {spec.modality for spec in specs}
+    asked = {name: limit for source in sources for name, limit in source.gates.items()}
+    return thresholds.limited_all(specs, {n: v for n, v in asked.items() if n.partition("_")[0] in modalities})
 
 
 def _shards(info: ManifestInfo) -> Iterator[tuple[Any, ...]]:
@@ -196,7 +203,9 @@ def _jobs(delta: Manifest, keys: Spelled, specs: tuple[TableSpec, ...], found: M
                 Job(
                     files={spec.name: shard_file(spec.name, split, number, len(shards)) for spec in specs},
                     split=split,
-                    key=content_key("rehydrate", shard.sha256, matched.key, [spec.name for spec in specs]),
+                    key=content_key(
+                        "rehydrate", gates.VERSION, shard.sha256, matched.key, [[s.name, s.limits] for s in specs]
+                    ),
                     rows=shard.rows,
                     tasks=_JoinTasks(keys, specs, delta, matched),
                 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reidsynth import gates, images
+from reidsynth import gates, images, thresholds
 from reidsynth.manifest import ShardInfo, SplitInfo
 from reidsynth.schema import Content, Made, Record, Sample, TableSpec, Text
 from reidsynth.tables import CAPTURES, table_schema
@@ -142,8 +142,7 @@ def _unmade_row(sample_id: str, spec: TableSpec, verdict: str, reason: str | Non
 def _judged(row: dict[str, Any], spec: TableSpec, made: Made, photo: np.ndarray | None) -> dict[str, Any]:
     value = made.text if spec.kind == "text" else made.image
     assert value is not None  # the callers check; this tells the type checker
-    thresholds = gates.PEOPLES_TEXT if spec.kind == "text" and spec.origin == "real" else gates.DEFAULT
-    verdict = gates.judge(spec.modality, value, photo, made.scores, thresholds)
+    verdict = gates.judge(spec.modality, value, photo, made.scores, thresholds.limits_of(spec))
     scores = dict.fromkeys(gates.SCORES[spec.modality]) | dict(verdict.scores)
     return row | {"verdict": verdict.verdict, "reason": verdict.reason, "scores": scores, "draw": made.draw}
 

@@ -64,12 +64,14 @@ class TableSpec:
         modality: what its rows show.
         origin: `real` where a camera, an artist or an annotator made it, `synthetic` where a step did.
         spectrum: of an infrared table: near (`nir`), thermal (`lwir`) or made from colour (`pseudo`).
+        limits: thresholds of its gate that differ from the default; None keeps a gate open.
     """
 
     name: str
     modality: Modality
     origin: Origin
     spectrum: Spectrum | None = None
+    limits: tuple[tuple[str, float | None], ...] = ()
 
     @property
     def kind(self) -> Literal["image", "text"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +19,10 @@ import pyarrow.parquet as pq
 from reidsynth import gates
 from reidsynth.schema import ROWS_PER_GROUP
 from reidsynth.tables import shard_key, shard_writer, table_schema
+from reidsynth.thresholds import DEFAULT, Thresholds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from reidsynth.jobs import Job
@@ -35,7 +37,13 @@ def draft(file: str) -> str:
     return f"{DRAFTS}/{file.removesuffix('.parquet')}.draft"
 
 
-def settle(out: Path, jobs: Sequence[Job], captures: Sequence[ShardInfo], spec: TableSpec) -> None:
+def settle(
+    out: Path,
+    jobs: Sequence[Job],
+    captures: Sequence[ShardInfo],
+    spec: TableSpec,
+    limits: Thresholds = DEFAULT,
+) -> None:
     """Judge how many people of its split share each row's captions, and finish the table.
 
     Args:
@@ -43,6 +51,7 @@ def settle(out: Path, jobs: Sequence[Job], captures: Sequence[ShardInfo], spec: 
         jobs: one for each shard of the table; a draft or a finished shard of each is there.
         captures: shards of the captures, row-aligned with them.
         spec: the text table.
+        limits: where the gate closes.
     """
     for split in dict.fromkeys(job.split for job in jobs):
         chosen = [job for job in jobs if job.split == split]
@@ -54,7 +63,8 @@ def settle(out: Path, jobs: Sequence[Job], captures: Sequence[ShardInfo], spec: 
         hashes = [_hashes(file) for file in given]
         shared = _Shared(hashes, pids)
         for source, file, rows in zip(given, finished, hashes, strict=True):
-            _settle_shard(source, file, [shared.most(captions) for captions in rows], shared.people, spec)
+            judged = partial(gates.judge_shared, people=shared.people, limits=limits)
+            _settle_shard(source, file, [shared.most(captions) for captions in rows], judged, spec)
     shutil.rmtree(out / DRAFTS / spec.name, ignore_errors=True)
     if (out / DRAFTS).is_dir() and not any((out / DRAFTS).iterdir()):
         (out / DRAFTS).rmdir()
@@ -92,12 +102,14 @@ class _Shared:
         return max((self._counts.get(caption, 1) for caption in captions), default=None)
 
 
-def _settle_shard(source: Path, file: Path, sharing: Sequence[int | None], people: int, spec: TableSpec) -> None:
+def _settle_shard(
+    source: Path, file: Path, sharing: Sequence[int | None], judge: Callable[..., gates.Verdict], spec: TableSpec
+) -> None:
     key = shard_key(source)
     assert key is not None, "shards are settled once they are all there"
     table = pq.read_table(source, partitioning=None)
     before = table.select(["verdict", "reason", "scores"]).to_pylist()
-    after = [_settled(row, count, people) for row, count in zip(before, sharing, strict=True)]
+    after = [_settled(row, count, judge) for row, count in zip(before, sharing, strict=True)]
     if source == file and after == before:
         return
     schema = table_schema(spec)
@@ -109,9 +121,9 @@ def _settle_shard(source: Path, file: Path, sharing: Sequence[int | None], peopl
             write(batch)
 
 
-def _settled(row: dict[str, Any], sharing: int | None, people: int) -> dict[str, Any]:
+def _settled(row: dict[str, Any], sharing: int | None, judge: Callable[..., gates.Verdict]) -> dict[str, Any]:
     if sharing is None:
         return row
-    verdict = gates.judge_shared(row["verdict"], row["reason"], sharing, people)
+    verdict = judge(row["verdict"], row["reason"], sharing)
     scores = row["scores"] | {"identities": float(sharing)}
     return {"verdict": verdict.verdict, "reason": verdict.reason, "scores": scores}

@@ -67,6 +67,13 @@ def open_manifest(path: str | Path) -> Manifest:
         return opened(path)
 
 
+def shared_photographs(first: str, second: str) -> frozenset[str]:
+    """Data sets whose photographs two data sets both hold, by their owners' word (`reidsynth.containment`)."""
+    from reidsynth.containment import on_record
+
+    return on_record(first, second)
+
+
 class ReIDDataset(Dataset[Item]):
     """Rows of one split of any number of manifests, any modalities.
 

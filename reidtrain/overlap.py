@@ -1,8 +1,8 @@
-"""Which data sets hold photographs of which others, and what that means for a result.
+"""What it means for a result that data sets hold photographs of each other.
 
 A model that was trained on a data set has seen the photographs of those that it contains, so a result on them is not
-free of overlap, whatever the identities are called. `reidsynth audit` finds equal images by their content; the map here
-knows what is on record, without images.
+free of overlap, whatever the identities are called. `reidsynth audit` finds equal images by their content; its map of
+what is on record does without images.
 """
 
 from __future__ import annotations
@@ -13,26 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from reidtrain.errors import UserError
-
-CONTAINS: dict[str, tuple[str, ...]] = {
-    "cuhk-pedes": ("market1501", "cuhk01", "cuhk03-np", "viper", "cuhk-sysu"),
-    "icfg-pedes": ("msmt17",),
-    "rstpreid": ("msmt17",),
-    "market-sketch-1k": ("market1501",),
-    "synth-pedes": ("luperson-nl", "lpw"),
-    "orbench": ("sysu-mm01", "llcm"),
-}
-"""Data set -> data sets whose photographs it holds. ORBench's file names tell whose, the others are on record."""
-
-
-def origins(dataset: str) -> frozenset[str]:
-    """A data set and all whose photographs it holds.
-
-    Example:
-        >>> sorted(origins("market-sketch-1k"))
-        ['market-sketch-1k', 'market1501']
-    """
-    return frozenset({dataset}.union(*(origins(inner) for inner in CONTAINS.get(dataset, ()))))
 
 
 def overlaps(trained_on: Iterable[str], evaluated_on: Collection[str]) -> list[str]:
@@ -49,10 +29,12 @@ def overlaps(trained_on: Iterable[str], evaluated_on: Collection[str]) -> list[s
         >>> overlaps(["rstpreid", "market1501"], ["icfg-pedes"])
         ['rstpreid (trained on) and icfg-pedes (evaluated) share photographs of msmt17']
     """
+    from reidtrain.data import shared_photographs
+
     found = []
     for trained in sorted(set(trained_on)):
         for evaluated in sorted(set(evaluated_on) - {trained}):
-            shared = sorted(origins(trained) & origins(evaluated))
+            shared = sorted(shared_photographs(trained, evaluated))
             if shared:
                 found.append(
                     f"{trained} (trained on) and {evaluated} (evaluated) share photographs of {' and '.join(shared)}"

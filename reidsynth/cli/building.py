@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +61,26 @@ def steps(as_json: AsJson = False) -> None:
 
     pairs = [(step, method) for step, methods in STEPS.items() for method in methods]
     _list({f"{step} --method {method}": _about(step_class(step, method)) for step, method in pairs}, as_json=as_json)
+
+
+@app.command(
+    epilog="Example: reidsynth gates\n\n"
+    "Example: reidsynth build-sketch data/market --method hed --set 'gates={sketch_ink_max: 0.5}'"
+)
+def gates(as_json: AsJson = False) -> None:
+    """List the thresholds of the gates; each source and step of a recipe takes others as `gates: {NAME: NUMBER}`."""
+    from reidsynth.thresholds import described
+
+    found = described()
+    if as_json:
+        told = {
+            name: {"default": None if math.isinf(value) else value, "about": about}
+            for name, (value, about) in found.items()
+        }
+        typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
+        return
+    for name, (value, about) in found.items():
+        typer.echo(f"{name} = {'never' if math.isinf(value) else f'{value:g}'}\n    {about}")
 
 
 @app.command(

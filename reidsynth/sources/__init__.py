@@ -50,6 +50,10 @@ REFUSED: dict[str, str] = {"duke(mtmc.*|reid)?": _DUKE}
 """Data sets that are not read: pattern of the name's lower-case letters and digits -> the reason, and what to take."""
 
 
+GATES = "gates"
+"""Parameter of every source: threshold -> number, or null to keep that gate open; see `reidsynth.thresholds`."""
+
+
 class Source(Protocol):
     """A reader of one data set; a pydantic dataclass whose fields are its parameters.
 
@@ -112,13 +116,23 @@ def source_class(name: str) -> type[Source]:
 def build_source(name: str, params: Mapping[str, Any]) -> Source:
     """Build a source from its name and parameters.
 
+    Args:
+        name: of the source.
+        params: of the source; `gates`, which every source takes, is checked here and used by `ingest`.
+
     Raises:
         UserError: unknown name (the valid ones are listed), wrong parameters (all of them at once), or a data set that
             is refused, whatever reader is asked to read it.
     """
     if "root" in params:
         _refuse(Path(str(params["root"])).name, str(params["root"]))
-    return cast("Source", registry.construct(source_class(name), f"source {name!r}", params))
+    own = {key: value for key, value in params.items() if key != GATES}
+    built = cast("Source", registry.construct(source_class(name), f"source {name!r}", own))
+    if GATES in params:
+        from reidsynth.thresholds import limited_all
+
+        limited_all(built.tables(), params[GATES])
+    return built
 
 
 def _refuse(name: str, told: str) -> None:

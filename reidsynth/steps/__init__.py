@@ -44,6 +44,10 @@ STEPS: dict[str, dict[str, str]] = {
 }
 
 
+GATES = "gates"
+"""Parameter of every step: threshold -> number, or null to keep that gate open; see `reidsynth.thresholds`."""
+
+
 class Step(Protocol):
     """Makes one table from others; a pydantic dataclass whose fields are its parameters.
 
@@ -127,11 +131,31 @@ def step_class(step: str, method: str) -> type[Step]:
 def build_step(step: str, method: str, params: Mapping[str, Any]) -> Step:
     """Build a step from its name, method and parameters.
 
+    Args:
+        step: name.
+        method: of the step.
+        params: of the method; `gates`, which every step takes, is checked here and used by the runner (`gated`).
+
     Raises:
         UserError: unknown step or method (the valid ones are listed), or wrong parameters (all of them at once).
     """
     label = f"step {step!r}, method {method!r}"
-    return cast("Step", registry.construct(step_class(step, method), label, params))
+    own = {name: value for name, value in params.items() if name != GATES}
+    built = cast("Step", registry.construct(step_class(step, method), label, own))
+    if GATES in params:
+        gated(built, params)
+    return built
+
+
+def gated(step: Step, params: Mapping[str, Any]) -> TableSpec:
+    """Table that a step makes, with the thresholds that its parameters ask for.
+
+    Raises:
+        UserError: for thresholds that this table's gate does not have.
+    """
+    from reidsynth.thresholds import limited
+
+    return limited(step.output(), params.get(GATES))
 
 
 def require(step: str, wanted: str, present: bool, tables: Collection[str], remedy: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from reidsynth.cli import app
+from reidsynth.manifest import open_manifest
 
 
 @pytest.fixture
@@ -130,3 +132,18 @@ def test_help_needs_none_of_the_heavy_libraries():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_gates_are_listed_with_their_defaults_and_set_by_a_command(call, ingested, tmp_path):
+    listed = json.loads(call("gates", "--json").stdout)
+    assert listed["ir_range"] == {
+        "default": 8.0,
+        "about": "spread of the grey values between the 1st and 99th percentile, of 255",
+    }
+    assert listed["text_tokens"]["default"] is None
+    assert all(entry["about"] for entry in listed.values())
+    assert "text_tokens = never" in call("gates").output
+    shutil.copytree(ingested, tmp_path / "m")
+    options = ("--method", "inverse", "--set", "gates={ir_range: 300}", "--max-failed", 1, "--workers", 1)
+    call("build-ir", tmp_path / "m", *options)
+    assert open_manifest(tmp_path / "m").tables["ir-inverse"].reasons["blank infrared image"] == 22

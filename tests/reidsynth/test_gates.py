@@ -7,9 +7,11 @@ import pytest
 from fixtures import crop, crop_mask
 
 from reidsynth import gates
-from reidsynth.gates import SCORES, Thresholds, judge
-from reidsynth.schema import Text
+from reidsynth.errors import UserError
+from reidsynth.gates import SCORES, judge
+from reidsynth.schema import TableSpec, Text
 from reidsynth.steps.matte import matte
+from reidsynth.thresholds import NEVER, Thresholds, checked, limited_all, limits_of
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 32), dtype=np.uint8)
 LINES = np.where(np.arange(64)[:, None] % 8 == 0, 0, 255).astype(np.uint8) * np.ones((1, 32), np.uint8)
@@ -77,6 +79,19 @@ def frame():
 def test_masks_of_walls_and_scraps(mask, reason):
     verdict = judge("mask", mask)
     assert verdict.reason == reason, verdict.scores
+
+
+def test_what_a_data_set_ships_fails_only_where_it_shows_nothing():
+    def found(modality, origin, made):
+        return judge(modality, made, limits=limits_of(TableSpec(modality, modality, origin))).reason
+
+    smudge = np.full((64, 32), 255, np.uint8)
+    smudge[9:15, 9:15] = 0
+    for modality, made in (("mask", pieces(3)), ("mask", frame()), ("sketch", smudge)):
+        assert found(modality, "synthetic", made) is not None
+        assert found(modality, "real", made) is None
+    for modality, made in (("mask", np.zeros((64, 32), np.uint8)), ("sketch", np.full((64, 32), 255, np.uint8))):
+        assert found(modality, "real", made) is not None
 
 
 def test_parts_of_a_mask_are_counted():
@@ -180,3 +195,39 @@ def test_counted_percentiles_are_numpys():
 def test_grey_of_colour_is_the_mean_of_its_channels():
     photo = np.random.default_rng(0).integers(0, 256, (9, 5, 3)).astype(np.uint8)
     assert np.array_equal(gates._grey(photo), photo.mean(axis=2))
+
+
+def test_a_threshold_of_none_keeps_its_gate_open():
+    assert judge("sketch", np.zeros((64, 32), np.uint8)).verdict == "fail"
+    open_gates = checked("sketch", {"sketch_ink_max": None, "sketch_entropy_max": None})
+    assert judge("sketch", np.zeros((64, 32), np.uint8), limits=open_gates).verdict == "pass"
+    assert (
+        judge("mask", np.zeros((64, 32), np.uint8), limits=Thresholds(mask_area_min=NEVER, mask_largest=0)).reason
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"mask_area": 0.1}, "'mask_area' is no threshold of mask (valid are mask_area_min, "),
+        ({"ir_std": 1}, "'ir_std' is no threshold of mask"),
+        ({"mask_area_min": "small"}, "mask_area_min must be a number, or null for never, received 'small'"),
+        (
+            {"mask_area_min": True, "sketch_ink": 1},
+            "'sketch_ink' is no threshold of mask; mask_area_min must be a number",
+        ),
+    ],
+)
+def test_wrong_thresholds_are_named_all_at_once(asked, told):
+    with pytest.raises(UserError) as caught:
+        checked("mask", asked)
+    assert told in str(caught.value)
+
+
+def test_each_table_gets_the_thresholds_of_its_modality():
+    specs = (TableSpec("rgb", "rgb", "real"), TableSpec("mask", "mask", "real"))
+    rgb, mask = limited_all(specs, {"rgb_std": 2, "mask_area_min": 0.2})
+    assert (rgb.limits, mask.limits) == ((("rgb_std", 2),), (("mask_area_min", 0.2),))
+    with pytest.raises(UserError, match="'ir_std' is no threshold of mask, rgb"):
+        limited_all(specs, {"ir_std": 1})

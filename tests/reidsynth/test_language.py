@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from reidsynth.gates import PEOPLES_TEXT, judge
+from reidsynth.gates import judge
 from reidsynth.language import contradictions, is_fragment, is_refusal
 from reidsynth.schema import Text
 from reidsynth.sources import build_source
+from reidsynth.thresholds import AS_SHIPPED
 from reidsynth.tokens import CLIP_CONTEXT, clip_tokens, within_clip
 
 LONG = (
@@ -152,7 +153,7 @@ def test_lengths_are_judged_and_captions_of_people_are_only_scored():
     long = Text((("A man in a red shirt walks by. " * 30).strip(),))
     assert judge("text", long).reason == "caption too long"
     assert judge("text", Text(("A man.",), short=LONG)).reason == "short version does not fit CLIP"
-    told = judge("text", Text(("I'm sorry, a man <b>walks</b>.",), {"gender": "female"}), thresholds=PEOPLES_TEXT)
+    told = judge("text", Text(("I'm sorry, a man <b>walks</b>.",), {"gender": "female"}), limits=AS_SHIPPED)
     assert told.verdict == "pass"
     assert [told.scores[name] for name in ("refusals", "fragments", "contradictions")] == [1.0, 1.0, 1.0]
-    assert judge("text", Text(("",)), thresholds=PEOPLES_TEXT).reason == "empty caption"
+    assert judge("text", Text(("",)), limits=AS_SHIPPED).reason == "empty caption"

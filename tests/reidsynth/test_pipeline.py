@@ -15,7 +15,7 @@ from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
 from reidsynth.jobs import Run, stale_shards
 from reidsynth.manifest import open_manifest
-from reidsynth.pipeline import run_step
+from reidsynth.pipeline import run_step, run_steps
 from reidsynth.validate import validate
 
 
@@ -205,3 +205,60 @@ def test_engine_keeps_order_and_looks_ahead_only_a_little():
 def test_workers_below_one_are_refused():
     with pytest.raises(UserError, match="--workers is 0"):
         Run(LocalEngine(0))
+
+
+def test_thresholds_come_with_the_step_and_are_kept(out, run):
+    made = run_step(out, "build-ir", "inverse", {}, run=run)
+    before = made.tables["ir-inverse"]
+    assert before.reasons == {} or "blank infrared image" not in before.reasons
+    strict = run_step(out, "build-ir", "inverse", {"gates": {"ir_range": 300}}, run=run)
+    assert strict.tables["ir-inverse"].reasons["blank infrared image"] == 36
+    assert strict.tables["ir-inverse"].step.gates == {"ir_range": 300}
+    assert validate(out) == []
+    again = run_step(out, "build-ir", "inverse", {}, run=run)
+    assert again.tables["ir-inverse"].counts == before.counts
+    with pytest.raises(UserError, match=r"gates: 'mask_area_min' is no threshold of ir \(valid are ir_range"):
+        run_step(out, "build-ir", "inverse", {"gates": {"mask_area_min": 0.1}}, run=run)
+
+
+def test_thresholds_come_with_the_source(noise, run, tmp_path):
+    strict = ingest(tmp_path / "m", "noise", {"rows": 20, "gates": {"rgb_std": 200, "text_words": 9}}, run=run)
+    assert strict.tables["rgb"].reasons["blank photograph"] == 36
+    assert strict.tables["text"].reasons == {"caption too short": 32}
+    assert strict.info.source.gates == {"rgb_std": 200, "text_words": 9}
+    assert ingest(tmp_path / "m", "noise", {"rows": 20}, run=run).tables["text"].reasons == {}
+    with pytest.raises(UserError, match="'ir_std' is no threshold of mask, rgb, text"):
+        ingest(tmp_path / "m", "noise", {"gates": {"ir_std": 1}}, run=run)
+
+
+@pytest.mark.parametrize("harm", ["missing", "short", "flipped"])
+def test_a_step_makes_its_own_lost_shards_again(out, run, harm):
+    run_step(out, "build-ir", "inverse", {}, run=run)
+    run_step(out, "build-sketch", "outline", {}, run=run)
+    before = tree(out)
+    lost = [next((out / table).glob("train-*.parquet")) for table in ("ir-inverse", "sketch-outline")]
+    for path in lost:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 255
+        path.write_bytes({"missing": b"", "short": data[:-20], "flipped": data}[harm])
+        if harm == "missing":
+            path.unlink()
+    if harm != "flipped":  # that only shows in the bytes themselves
+        with pytest.raises(UserError, match="is missing" if harm == "missing" else "is damaged"):
+            open_manifest(out)
+    with pytest.raises(UserError, match=r"ir-inverse.*(is missing|is damaged)"):  # an input is not this step's to make
+        run_step(out, "build-sketch", "outline", {}, run=run)
+    run_steps(out, [("build-ir", "inverse", {}), ("build-sketch", "outline", {})], run=run)
+    assert tree(out) == before
+    assert validate(out) == []
+
+
+def test_a_recipe_makes_lost_shards_again(out, run):
+    run_step(out, "build-ir", "inverse", {}, run=run)
+    run_step(out, "build-sketch", "outline", {}, run=run)
+    before = tree(out)
+    for path in [*(out / "sketch-outline").glob("test-*"), *(out / "rgb").glob("train-*")]:
+        path.unlink()
+    ingest(out, "noise", {"rows": 20}, run=run)
+    run_steps(out, [("build-ir", "inverse", {}), ("build-sketch", "outline", {})], run=run)
+    assert tree(out) == before

@@ -114,3 +114,18 @@ def test_recipes_that_come_with_the_package_have_names(tmp_path, monkeypatch):
     assert load_recipe(Path("demo")).name == "demo"
     with pytest.raises(UserError, match=r"recipe dem does not exist.*comes with the package \(aio-train, .*demo, "):
         load_recipe(Path("dem"))
+
+
+def test_thresholds_stand_in_the_recipe(write, run, tmp_path):
+    source = {"name": "noise", "rows": 12, "gates": {"rgb_std": 1.5}}
+    steps = [{"step": "build-ir", "method": "inverse", "gates": {"ir_range": 300, "ir_std": None}}]
+    manifest = build(load_recipe(write(source=source, steps=steps)), tmp_path / "m", run=run)
+    assert manifest.info.source.gates == {"rgb_std": 1.5}
+    assert manifest.tables["ir-inverse"].step.gates == {"ir_range": 300, "ir_std": None}
+    assert manifest.tables["ir-inverse"].reasons["blank infrared image"] == 22
+    assert manifest.info.recipe["steps"][0]["gates"] == {"ir_range": 300, "ir_std": None}
+    wrong = [{"step": "build-ir", "method": "inverse", "gates": {"ir_rang": 1, "ir_std": "a"}}]
+    with pytest.raises(UserError) as caught:
+        load_recipe(write(source=source | {"gates": [1]}, steps=wrong))
+    assert "steps.0: gates: 'ir_rang' is no threshold of ir; ir_std must be a number" in str(caught.value)
+    assert "source: gates must be a mapping of thresholds to numbers, received [1]" in str(caught.value)

@@ -39,6 +39,17 @@ def test_a_caption_of_a_few_people_passes(manifest, run):
     assert max(row["scores"]["identities"] for row in rows(made)) == 10.0
 
 
+def test_the_limit_is_set_with_the_step(manifest, run):
+    asked = {"below": 10, "gates": {"text_identities": 9}}
+    made = run_step(manifest.path, "caption", "same", asked, run=run)
+    assert {row["verdict"] for row in rows(made) if int(row["sample_id"][-5:]) < 20} == {"fail"}
+    assert made.tables["text-same"].step.gates == {"text_identities": 9}
+    below = asked | {"gates": {"text_identities": 2, "text_identities_share": 0.4}}  # of 30 people: 12 may share one
+    assert {row["verdict"] for row in rows(run_step(manifest.path, "caption", "same", below, run=run))} == {"pass"}
+    never = {"below": 60, "gates": {"text_identities": None}}
+    assert {row["verdict"] for row in rows(run_step(manifest.path, "caption", "same", never, run=run))} == {"pass"}
+
+
 def test_killed_between_drafts_and_the_gate_nothing_changes(manifest, run, monkeypatch, tmp_path):
     shutil.copytree(manifest.path, tmp_path / "undisturbed")
     expected = run_step(tmp_path / "undisturbed", "caption", "same", {"below": 20}, run=run)
