@@ -47,6 +47,7 @@ def train_ir_gan(  # noqa: PLR0913 - one argument for each option
     pattern: Annotated[
         str | None, typer.Option("--pattern", help="Of names in --photos, '{pid}_{_}' for example: who is on them.")
     ] = None,
+    called: Annotated[str, typer.Option("--called", help="Name of --photos and --images, for cards.")] = "",
     licence: Annotated[str, typer.Option("--licence", help="Of --photos and --images; the generator bears it.")] = "",
     release: Annotated[
         str, typer.Option("--release", help="How what is made may be published: public, gated, private or never.")
@@ -60,6 +61,7 @@ def train_ir_gan(  # noqa: PLR0913 - one argument for each option
             help="Of the photographs in --manifest: keep (default for ir) or remove (default for sketch).",
         ),
     ] = None,
+    mask: Annotated[str | None, typer.Option("--mask", help="Table of the masks, for --background remove.")] = None,
     held_out: Annotated[
         str | None, typer.Option("--held-out", help="Share of the people to hold out (0.1), or a split's name.")
     ] = None,
@@ -94,7 +96,15 @@ def train_ir_gan(  # noqa: PLR0913 - one argument for each option
     wanted = cast("Literal['ir', 'sketch']", target)
     share = held_out_share(held_out)
     sets: list[PairSet] = [
-        ManifestPairs(path, target=wanted, table=table, split=split, held_out=share, background=cast("Any", background))
+        ManifestPairs(
+            path,
+            target=wanted,
+            table=table,
+            split=split,
+            held_out=share,
+            background=cast("Any", background),
+            mask=mask,
+        )
         for path in manifest or []
     ]
     if llvip is not None:
@@ -104,7 +114,7 @@ def train_ir_gan(  # noqa: PLR0913 - one argument for each option
     if photos is not None and images is not None:
         if isinstance(share, str):
             raise UserError(f"--held-out {share!r}: pairs of files have no splits; give a share such as 0.1")
-        stated = Stated(spectrum=spectrum, licence=licence, release=cast("Any", release))
+        stated = Stated(spectrum=spectrum, called=called, licence=licence, release=cast("Any", release))
         sets.append(FolderPairs(photos, images, target=wanted, stated=stated, pattern=pattern, held_out=share))
     trained = train(sets, wanted, out, options=options, overwrite=overwrite)
     if trained.main:

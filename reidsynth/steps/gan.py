@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
-from pydantic import ConfigDict
+from pydantic import ConfigDict, field_validator
 from pydantic.dataclasses import dataclass
 
 from reidsynth import gates, weights
@@ -54,7 +54,7 @@ class Gan(ABC):
             `generator.safetensors`, or a hub name.
         background: `as-trained` gives the generator what it learned from; `remove` erases what the mask leaves out
             before, `keep` does not.
-        mask: table to remove the background with; None takes `mask-grabcut`, else another one, else the real `mask`.
+        mask: table to remove the background with; None takes the one that a step made, else the real `mask`.
         precision: `auto` is float32 on a CPU and mixed float16 on CUDA.
         threads: of one worker on a CPU; part of the parameters, since another number may change the last bits.
         device: `auto` takes CUDA where there is one; it changes no more than the last bits.
@@ -71,6 +71,15 @@ class Gan(ABC):
     target: ClassVar[Literal["ir", "sketch"]]
     method: ClassVar[str] = "gan"
     version: ClassVar[int] = 1
+
+    @field_validator("model")
+    @classmethod
+    def _one_checkpoint(cls, value: str) -> str:
+        """A run still in training gains checkpoints: every worker takes the one that the table is recorded with."""
+        from reidsynth.translator.weights import last_checkpoint
+
+        found = last_checkpoint(value)
+        return value if found is None else str(found)
 
     def output(self) -> TableSpec:
         """Table `ir-gan` or `sketch-gan`: one grey channel; infrared of the spectrum that the generator learned.
@@ -92,10 +101,12 @@ class Gan(ABC):
         return ("rgb", mask_table(self.name, self.mask, tables)) if erased else ("rgb",)
 
     def parameters(self) -> dict[str, Any]:
-        """All fields but the device; of local weights their name only."""
+        """All fields but the device; of local weights their name only, of a checkpoint that of its run."""
+        from reidsynth.translator.weights import run_of
+
         fields = asdict(cast("Any", self))
         del fields["device"]
-        return fields | {"model": weights.published_name(self.model)}
+        return fields | {"model": weights.published_name(run_of(self.model))}
 
     def weights(self) -> dict[str, str]:
         """Checksum of the generator's file, which holds the facts about it as well."""

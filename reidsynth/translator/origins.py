@@ -25,11 +25,13 @@ class Stated:
 
     Args:
         spectrum: of infrared targets.
+        called: name of the data; by default the folders' names.
         licence: of the data: SPDX name or a sentence.
         release: how openly what the translator makes may be published; you answer for it.
     """
 
     spectrum: str | None = None
+    called: str = ""
     licence: str = ""
     release: Release = "private"
 
@@ -63,7 +65,7 @@ class FolderPairs(PairSet):
         self.targets = listing.folder(targets, f"the {WORDS[target]}s")
         self.spectrum = _spectrum(stated.spectrum, target)
         self.held_out = held_out
-        self.name = photos.resolve().parent.name or "folder"
+        self.name = stated.called or f"{photos.resolve().name}+{targets.resolve().name}"
         about = "Pairs given as two folders; whoever trained on them knows where they come from."
         licence = stated.licence or "not stated; that of the folders' owner"
         self.terms = Policy(licence=licence, default_release=stated.release, note=about)
@@ -178,6 +180,7 @@ class ManifestPairs(PairSet):
         split: to learn from.
         held_out: share of the people of that split, or the name of another split.
         background: `remove` erases it from the photographs with the manifest's masks.
+        mask: table of these masks; None takes the one that a step made, else the real one.
 
     Raises:
         UserError: no such manifest, table or split, or no masks to erase the background with.
@@ -192,13 +195,14 @@ class ManifestPairs(PairSet):
         split: str = "train",
         held_out: float | str = HELD_OUT_SHARE,
         background: Background = "keep",
+        mask: str | None = None,
     ) -> None:
         self.manifest = open_manifest(path)
         info = _target_table(self.manifest, target, table)
         self.table, self.spectrum, self.split, self.held_out = info.name, info.spectrum, split, held_out
         self.name, self.background = self.manifest.info.name, background
         self._readers: dict[tuple[str, str], TableReader] = {}
-        self.mask = mask_table("train-ir-gan", None, self.manifest.tables) if background == "remove" else None
+        self.mask = _mask(self.manifest, mask) if background == "remove" else None
         terms = [policy_of(self.manifest.info)]
         terms += [Policy.from_dict(info.step.terms)] if info.step is not None and info.step.terms else []
         self.terms = combined(terms)
@@ -259,6 +263,13 @@ def _groups(captures: Sequence[Mapping[str, Any]]) -> list[str]:
     cameras = [f"{capture['dataset']}/camera {capture['camid']}" for capture in captures]
     seen_once = len(set(people)) == len(people)
     return cameras if seen_once and len(set(cameras)) > 1 else people
+
+
+def _mask(manifest: Manifest, wanted: str | None) -> str:
+    made = sorted(name for name, info in manifest.tables.items() if info.modality == "mask" and info.step is not None)
+    if wanted is None and len(made) > 1:
+        raise UserError(f"{manifest.path} holds several mask tables: {', '.join(made)}; name one with --mask")
+    return mask_table("train-ir-gan", wanted, manifest.tables)
 
 
 def _target_table(manifest: Manifest, target: Target, wanted: str | None) -> TableInfo:

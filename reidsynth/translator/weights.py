@@ -94,13 +94,23 @@ def find_generator(model: str, *, purpose: str) -> Path:
     Raises:
         UserError: there is none.
     """
-    place = Path(model).expanduser() / CHECKPOINTS
-    if place.is_dir():
-        steps = sorted(path for path in place.glob("step-*") if (path / GENERATOR).is_file())
-        if not steps:
-            raise UserError(f"{model!r} holds no checkpoint yet: run the `reidsynth train-ir-gan` that began it again")
-        model = str(steps[-1])
+    if last_checkpoint(model) is None and (Path(model).expanduser() / CHECKPOINTS).is_dir():
+        raise UserError(f"{model!r} holds no checkpoint yet: run the `reidsynth train-ir-gan` that began it again")
+    model = str(last_checkpoint(model) or model)
     return weights.find_file(model, GENERATOR, purpose=purpose)
+
+
+def last_checkpoint(model: str) -> Path | None:
+    """Folder of a run's last whole checkpoint; None where `model` is no run, or a run without any."""
+    found = (Path(model).expanduser() / CHECKPOINTS).glob("step-*")
+    steps = sorted(path for path in found if (path / GENERATOR).is_file())
+    return steps[-1] if steps else None
+
+
+def run_of(model: str) -> str:
+    """The run's folder where `model` is the folder of one of its checkpoints, else `model` itself."""
+    place = Path(model).expanduser()
+    return str(place.parents[1]) if place.parent.name == CHECKPOINTS and place.is_dir() else model
 
 
 def read_facts(file: Path) -> Facts:

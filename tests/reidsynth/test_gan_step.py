@@ -114,7 +114,14 @@ def test_a_run_gives_its_last_checkpoint(tmp_path):
     for number in (5, 40):
         generator(tmp_path / f"run/checkpoints/step-{number:08d}", step=number)
     (tmp_path / "run/checkpoints/step-00000080").mkdir()  # of which only the name is left
-    assert "(40 steps)" in note(step(tmp_path / "run"))
+    built = step(tmp_path / "run")
+    assert "(40 steps)" in note(built)
+    assert built.parameters()["model"] == "run"
+    generator(tmp_path / "run/checkpoints/step-00000120", step=120)  # trained on while a table is being made
+    assert "(40 steps)" in note(built)
+    fields = {"model": built.model, "device": "cpu"}  # as workers get them
+    assert "(40 steps)" in note(build_step("build-ir", "gan", fields))
+    assert "(120 steps)" in note(step(tmp_path / "run"))
 
 
 def test_the_background_is_erased_as_it_was_in_training(tmp_path):

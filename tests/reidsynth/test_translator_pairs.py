@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import layouts
 import numpy as np
@@ -22,6 +23,7 @@ from reidsynth.ingest import ingest
 from reidsynth.jobs import Run
 from reidsynth.pipeline import run_step
 from reidsynth.policy import Policy
+from reidsynth.translator import origins
 from reidsynth.translator.origins import FolderPairs, LlvipPairs, ManifestPairs, Stated
 from reidsynth.translator.pairs import Pair, collect, hold_out
 from reidsynth.translator.prepared import fitted, prepare
@@ -48,7 +50,7 @@ def test_people_are_held_out_whole_and_the_draw_is_the_seeds(tmp_path):
     assert people(found.held_out) == people(collect([folders], seed=0).held_out)
     draws = {frozenset(people(collect([folders], seed=seed).held_out)) for seed in range(5)}
     assert len(draws) > 1
-    assert (found.spectrum, found.background, found.names) == ("nir", "keep", (tmp_path.name,))
+    assert (found.spectrum, found.background, found.names) == ("nir", "keep", ("visible+infrared",))
 
 
 def test_without_a_pattern_files_are_held_out(tmp_path):
@@ -68,7 +70,7 @@ def test_files_without_a_partner_are_counted_and_pairs_of_other_shapes_fail(tmp_
     Image.new("L", (24, 24)).save(targets / "0001_c1_0.bmp")
     (photos / "0002_c1_0.png").write_bytes((photos / "0002_c1_0.png").read_bytes()[:200])
     found = collect([FolderPairs(photos, targets, target="ir", stated=NIR)], seed=0)
-    assert found.dropped == {tmp_path.name: {"photograph without a partner": 1}}
+    assert found.dropped == {"visible+infrared": {"photograph without a partner": 1}}
     with pytest.raises(UserError, match=r"2 of 17 pairs can't be used .*different shapes \(24x48 and 24x24\)"):
         prepare(found, (32, 16), tmp_path / "run", held_out_limit=99, quiet=True)
 
@@ -132,6 +134,16 @@ def test_sketches_are_learned_from_photographs_without_background(demo):
     assert not (kept.learned[0][0].read(pair)[0][:3] == 255).all()
 
 
+def test_of_several_made_masks_one_is_named(demo):
+    made = {f"mask-{name}": SimpleNamespace(modality="mask", step="made") for name in ("grabcut", "u2net")}
+    tables = {**demo.tables, **made}
+    several = SimpleNamespace(path=demo.path, tables=tables)
+    with pytest.raises(UserError, match="holds several mask tables: mask-grabcut, mask-u2net; name one with --mask"):
+        origins._mask(several, None)
+    assert origins._mask(several, "mask-u2net") == "mask-u2net"
+    assert origins._mask(demo, None) == "mask"
+
+
 def test_terms_of_a_step_that_made_the_targets_go_along(demo, run, tmp_path):
     copy = shutil.copytree(demo.path, tmp_path / "copy")
     made = run_step(copy, "build-ir", "gan", {"model": str(generator(tmp_path / "gan"))}, run=run)
@@ -142,11 +154,11 @@ def test_terms_of_a_step_that_made_the_targets_go_along(demo, run, tmp_path):
 
 def test_several_sets_must_be_of_one_spectrum(demo, tmp_path):
     photos, targets = pair_folders(tmp_path / "a", people=3)
-    nir = FolderPairs(photos, targets, target="ir", stated=Stated("nir", licence="CC-BY-4.0", release="public"))
+    nir = FolderPairs(photos, targets, target="ir", stated=Stated("nir", "a", "CC-BY-4.0", "public"))
     both = collect([ManifestPairs(demo.path, target="ir"), nir], seed=0)
     assert both.names == ("demo", "a")
     assert both.terms.licence == "Apache-2.0; CC-BY-4.0"
-    lwir = FolderPairs(photos, targets, target="ir", stated=Stated("lwir"))
+    lwir = FolderPairs(photos, targets, target="ir", stated=Stated("lwir", "a"))
     with pytest.raises(UserError, match=r"several spectra \(demo: nir, a: lwir\)"):
         collect([ManifestPairs(demo.path, target="ir"), lwir], seed=0)
     assert Policy.from_dict(both.terms.as_dict()) == both.terms
