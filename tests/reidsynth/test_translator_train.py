@@ -249,7 +249,7 @@ for _ in range(3):
     training_step(accelerator, networks, state, (photos[own], targets[own]), options)
 found = {f"g.{name}": value for name, value in made.generator.state_dict().items()}
 found |= {f"d.{name}": value for name, value in made.discriminator.state_dict().items()}
-save_file({name: value.clone() for name, value in found.items()}, f"{sys.argv[1]}-{rank}-of-{processes}.safetensors")
+save_file({name: value.contiguous() for name, value in found.items()}, f"{sys.argv[1]}-{rank}-of-{processes}.safetensors")
 """
 
 
