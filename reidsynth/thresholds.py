@@ -60,7 +60,7 @@ class Thresholds:
     sketch_likeness: float = 0.9
     ir_range: float = 8.0
     ir_std: float = 2.0
-    ir_grey: float = 0.99
+    ir_grey: float = 0.97
     text_words: float = 1.0
     text_words_most: float = 130.0
     text_tokens: float = math.inf

@@ -193,6 +193,7 @@ def _batches(
 
 def _accelerator(options: TranslatorOptions) -> Accelerator:
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     if options.threads:
@@ -203,6 +204,7 @@ def _accelerator(options: TranslatorOptions) -> Accelerator:
         precision = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if cuda else "no"
     if precision == "fp16" and not cuda:
         raise UserError("precision is float16, and there is no CUDA device: set it to auto, float32 or bfloat16")
+    AcceleratorState._reset_state()  # else the precision of an earlier run in this process would stay
     # Statistics are shared and power iterations equal in all processes, so that no buffer needs to be sent around.
     whole = DistributedDataParallelKwargs(broadcast_buffers=False)
     patient = InitProcessGroupKwargs(timeout=timedelta(hours=6))  # the first process prepares the pairs for all

@@ -159,6 +159,21 @@ def test_a_full_disk_leaves_no_half_checkpoint(undisturbed, tmp_path, monkeypatc
     assert list((tmp_path / "run/checkpoints").iterdir()) == []
 
 
+def test_mixed_precision_trains_float32_weights(undisturbed, tmp_path):
+    root, whole = undisturbed
+    found = trained(root, tmp_path / "run", precision="bfloat16")
+    weights = load_generator(found.generator).state_dict()
+    assert all(bool(torch.isfinite(value).all()) for value in weights.values())
+    assert weights["down.0.0.weight"].dtype == torch.float32
+    exact = load_generator(whole.generator).state_dict()["down.0.0.weight"]
+    assert torch.allclose(weights["down.0.0.weight"], exact, atol=0.02)
+    assert not torch.equal(weights["down.0.0.weight"], exact)
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="precision is float16, and there is no CUDA device"):
+            trained(root, tmp_path / "half", precision="float16")
+        assert not (tmp_path / "half").exists()
+
+
 def test_a_loss_that_is_no_number_ends_the_run(undisturbed, tmp_path):
     with pytest.raises(UserError, match="became nan before step"):
         trained(undisturbed[0], tmp_path / "run", lr=1e30, log_every=1)
@@ -249,7 +264,8 @@ for _ in range(3):
     training_step(accelerator, networks, state, (photos[own], targets[own]), options)
 found = {f"g.{name}": value for name, value in made.generator.state_dict().items()}
 found |= {f"d.{name}": value for name, value in made.discriminator.state_dict().items()}
-save_file({name: value.contiguous() for name, value in found.items()}, f"{sys.argv[1]}-{rank}-of-{processes}.safetensors")
+found = {name: value.contiguous() for name, value in found.items()}
+save_file(found, f"{sys.argv[1]}-{rank}-of-{processes}.safetensors")
 """
 
 
