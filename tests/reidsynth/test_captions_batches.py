@@ -197,10 +197,10 @@ def service(tmp_path):
     process.wait()
 
 
-def captioning(out: Path, url: str, mode: str) -> subprocess.Popen[bytes]:
+def captioning(out: Path, url: str, mode: str, workers: int = 1) -> subprocess.Popen[bytes]:
     arguments = ["caption", str(out), "--method", "openai", "--max-failed", "1", "--set", "model=m"]
     arguments += ["--set", f"base_url={url}", "--set", f"mode={mode}", "--set", "poll_seconds=0.05"]
-    arguments += ["--set", "concurrency=3", "--set", "batch_bytes=30000"]
+    arguments += ["--set", "concurrency=3", "--set", "batch_bytes=30000", "--workers", str(workers)]
     command = [sys.executable, "-m", "reidsynth", *arguments]
     environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
@@ -220,7 +220,7 @@ def kill_and_resume(tmp_path, service, run, mode: str, kills: int, seed: int) ->
         return [path.name for path in service.iterdir() if path.name != "url"]
 
     for _ in range(kills):
-        process = captioning(out, url, mode)
+        process = captioning(out, url, mode, rng.choice((1, 2, 3)))
         target = len(bills()) + rng.randint(1, max(1, 30 // kills))
         while process.poll() is None and len(bills()) < target:
             time.sleep(0.005)
