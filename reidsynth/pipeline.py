@@ -20,7 +20,7 @@ from reidsynth.storage import locked
 from reidsynth.tables import table_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -79,20 +79,24 @@ def run_steps(out: Path, steps: Sequence[tuple[str, str, Mapping[str, Any]]], *,
     read_info(out)  # a folder that holds no manifest is left as it is
     with locked(out):
         entries = [_Entry(step, gated(step, parameters), step.weights()) for step, parameters in built]
-        _forget_lost(out, {entry.spec.name for entry in entries})
+        _forget_lost(out, entries)
         for together in _shared_passes(entries):
             _make(out, together, run)
     return open_manifest(out)
 
 
-def _forget_lost(out: Path, names: Collection[str]) -> None:
+def _forget_lost(out: Path, entries: Sequence[_Entry]) -> None:
     """Take tables that are about to be made out of the description where shards of theirs are missing or damaged.
 
     What is damaged is deleted, what is whole is found again by its key.
     """
     manifest = Manifest(out, read_info(out))
     lost = set()
-    for name in sorted(names & manifest.tables.keys()):
+    for entry in entries:
+        name = entry.spec.name
+        gone = name not in manifest.tables
+        if gone or (isinstance(entry.step, GatheringStep) and not entry.step.remembers(manifest)):
+            continue
         for shard in manifest.tables[name].shards if manifest.tables[name].step is not None else ():
             try:
                 manifest.check_shard(shard)

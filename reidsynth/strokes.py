@@ -1,7 +1,7 @@
 """What tells a drawing from a smudge, from noise, and from a photograph in grey.
 
-Measured on the 54 crops of `benchmarks/gates.py`: drawings by Lineart-standard and PiDiNet have an entropy of .64 to
-.95 and a likeness of at most .82; the photograph in grey, stretched, blurred or inverted has a likeness above .84.
+By `benchmarks/gates.py`, drawings have an entropy of .66 to .95 and a likeness under .6 (99 of 100 rows), whole
+photographs in grey, brighter, blurred or inverted one above .87, and those with an erased background above .58.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def quality(  # noqa: PLR0913 - one argument for each option
     rows: Annotated[int, typer.Option("--rows", help="Images of a table, drawn, for pairs and distances.")] = 2000,
     people: Annotated[int, typer.Option("--people", help="People, drawn, for the acceptance test.")] = 200,
     seed: Annotated[int, typer.Option("--seed", help="Of all draws.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="Of the networks: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="Of the networks: auto, cpu or cuda.")] = "auto",
     card: Annotated[bool, typer.Option("--card/--no-card", help="Write the numbers into the manifest's card.")] = True,
     as_json: AsJson = False,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from reidsynth.errors import UserError
 from reidsynth.jobs import commit
@@ -15,6 +15,8 @@ from reidsynth.storage import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from reidsynth.steps.networks import Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Questions:
         rows: images of a table at most, for pairs and distances.
         people: of the acceptance test.
         seed: of all draws.
-        device: for networks.
+        device: for networks: cpu, cuda, or auto.
     """
 
     split: str | None = None
@@ -41,7 +43,7 @@ class Questions:
     rows: int = 2000
     people: int = 200
     seed: int = 0
-    device: str = "cpu"
+    device: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +122,12 @@ class _Measuring:
         self.references = dict(_reference(text) for text in asked.references)
         self.features: Features | None = None
         self.acceptance: Acceptance | None = None
+        device = _device(asked.device) if asked.features is not None or asked.encoder is not None else ""
         if asked.features is not None:
-            network = build_encoder(asked.features, option="--features", device=asked.device)
+            network = build_encoder(asked.features, option="--features", device=device)
             self.features = Features(network, rows=asked.rows, seed=asked.seed, progress=progress)
         if asked.encoder is not None:
-            encoder = build_encoder(asked.encoder, option="--encoder", device=asked.device)
+            encoder = build_encoder(asked.encoder, option="--encoder", device=device)
             self.acceptance = Acceptance(
                 manifest, split, encoder, people=asked.people, seed=asked.seed, progress=progress
             )
@@ -256,6 +259,14 @@ def _positive(asked: Questions) -> None:
     for option, value in (("--rows", asked.rows), ("--people", asked.people)):
         if value < 2:
             raise UserError(f"{option} is {value}: it must be at least 2")
+
+
+def _device(wanted: str) -> str:
+    from reidsynth.steps.networks import torch_device
+
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {wanted!r} is not known: it is one of auto, cpu, cuda")
+    return str(torch_device(cast("Device", wanted)))
 
 
 def _reference(text: str) -> tuple[str, tuple[Manifest, str]]:

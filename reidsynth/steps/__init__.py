@@ -114,6 +114,10 @@ class GatheringStep(Protocol):
         """What `gather` would do and cost."""
         ...
 
+    def remembers(self, manifest: Manifest) -> bool:
+        """Whether what was gathered before lies elsewhere than in the table: if not, no shard of it is given up."""
+        ...
+
 
 def step_class(step: str, method: str) -> type[Step]:
     """Class of a registered step and method.

@@ -108,6 +108,18 @@ def test_every_photograph_is_described_once_in_one_form(caption, server):
     assert "the ledger of answers" in (made.path / "README.md").read_text()
 
 
+def test_a_lost_shard_comes_back_from_the_ledger_and_is_never_paid_for_again(caption, manifest, server):
+    before = caption().checksum
+    asked = len(server.bodies)
+    next((manifest.path / "text-openai").glob("train-*")).unlink()
+    assert caption().checksum == before
+    shutil.rmtree((manifest.path / FILE).parent)
+    next((manifest.path / "text-openai").glob("train-*")).unlink()
+    with pytest.raises(UserError, match=r"text-openai.*is missing"):  # answers of the other shard stand there alone
+        caption()
+    assert len(server.bodies) == asked
+
+
 def test_a_rerun_asks_nothing_and_changes_nothing(caption, server, manifest, monkeypatch):
     before = caption().checksum
     asked = len(server.bodies)

@@ -277,6 +277,10 @@ def test_a_new_answer_takes_the_place_of_the_old_one():
         (("--features", "timm:inception_v3:no.safetensors"), "the weights 'no.safetensors' do not exist"),
         (("--encoder", "ViT-B-16:nothing"), "is neither a file nor weights published of ViT-B-16"),
         (("--encoder", "ViT-Q:file.bin"), "open_clip has no architecture 'ViT-Q'"),
+        (
+            ("--features", "timm:test_vit", "--device", "tpu"),
+            "--device 'tpu' is not known: it is one of auto, cpu, cuda",
+        ),
         (("--reference", "ir"), "--reference 'ir' is not valid: write MANIFEST:table"),
     ],
 )

@@ -166,6 +166,10 @@ class OpenAICompatible:
         with self._opened(manifest) as ledger:
             return self._estimated(manifest, Outcomes(ledger, form, self._prompt()))
 
+    def remembers(self, manifest: Manifest) -> bool:
+        """Whether the ledger is there; without it, answers that were paid for stand in the table alone."""
+        return self._file(manifest).exists()
+
     def _estimated(self, manifest: Manifest, outcomes: Outcomes) -> Estimate:
         waiting, sizes = self._waiting(manifest, outcomes)
         rows = sum(1 for _ in photographs(manifest))
