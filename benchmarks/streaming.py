@@ -2,6 +2,8 @@
 
     python benchmarks/streaming.py --rows 100000 300000
     python benchmarks/streaming.py --listing --rows 30000 300000 1000000
+    python benchmarks/streaming.py --steps --rows 100000
+    python benchmarks/streaming.py --steps --rows 20000 --engine ray
 
 SYNTH-PEDES: draws an annotation of the official form (descriptions about as long as the published example's, in the
 order of person numbers) whose images are links to 64 drawn crops of 128x64, ingests it with one worker, and prints the
@@ -38,19 +40,26 @@ written.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 
 CROPS = 64
+STEPS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("build-ir", "channel-augmentation", {}),
+    ("build-sketch", "lineart-standard", {"background": "keep"}),
+)
 IMAGES_PER_PERSON = 15  # 4,791,711 / 312,321
 
 
@@ -132,6 +141,83 @@ def measure_listing(source: str, root: str) -> dict[str, float]:
     return seconds | {"keys": time.process_time() - start, "after keys MB": _peak()}
 
 
+class Watched:
+    """An engine whose results are counted; at some counts the peaks of memory are noted.
+
+    Args:
+        engine: that works.
+        marks: numbers of rows.
+    """
+
+    def __init__(self, engine: Any, marks: Sequence[int]) -> None:  # noqa: ANN401 - any engine
+        self.engine, self.marks = engine, marks
+        self.workers = engine.workers
+        self.peaks: dict[str, tuple[float, float, float]] = {}
+        self.label, self._rows = "", 0
+
+    def imap(self, function: Any, tasks: Any, *, fetch: Any = None) -> Any:  # noqa: ANN401 - see Engine
+        """As the engine does."""
+        for result in self.engine.imap(function, tasks, fetch=fetch):
+            yield result
+            before, self._rows = self._rows, self._rows + next(iter(result.values())).num_rows
+            for mark in self.marks:
+                if before < mark <= self._rows:
+                    self.note(f"{mark:,} rows")
+
+    def begin(self, label: str) -> None:
+        """Peaks count from here on."""
+        self.label, self._rows = label, 0
+        for pid in (os.getpid(), *_workers()):
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def note(self, when: str) -> None:
+        """Peaks of this process and of the largest worker so far, in MB, and what the workers share with each other."""
+        workers = [_resident(pid) for pid in _workers()] or [(0.0, 0.0)]
+        peak, shared = max(workers)
+        self.peaks[f"{self.label} {when}"] = (_resident(os.getpid())[0], peak, shared)
+
+
+def _workers() -> list[int]:
+    """Processes below this one that work on rows."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            line = " ".join(process.cmdline())
+            if "spawn_main" in line or "ray::" in line:
+                found.append(process.pid)
+    return found
+
+
+def _resident(pid: int) -> tuple[float, float]:
+    """Peak resident memory of a process and what it shares now, in MB."""
+    with contextlib.suppress(FileNotFoundError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        values = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith(("VmHWM", "RssShmem"))}
+        return int(values.get("VmHWM", 0)) / 1024, int(values.get("RssShmem", 0)) / 1024
+    return 0.0, 0.0
+
+
+def measure_steps(root: str, out: str, engine: str, workers: int) -> dict[str, tuple[float, float, float]]:
+    """Ingest and run two steps in this process and its workers."""
+    from reidsynth.engines import engine_of
+    from reidsynth.ingest import ingest
+    from reidsynth.jobs import Run
+    from reidsynth.pipeline import run_step
+
+    with engine_of(engine, workers) as inner:
+        watched = Watched(inner, (10_000, 50_000, 100_000))
+        run = Run(watched, progress=False)  # type: ignore[arg-type] # it is opened and closed here
+        for name, method, parameters in (("ingest", "", {}), *STEPS):
+            watched.begin(method or name)
+            begun = time.monotonic()
+            if method:
+                run_step(Path(out), name, method, parameters, run=run)
+            else:
+                ingest(Path(out), "synth-pedes", {"root": root}, run=run)
+            watched.note(f"to the end ({time.monotonic() - begun:.0f} s)")
+    return watched.peaks
+
+
 def draw_names(root: Path, rows: int) -> None:
     """Empty files with FineGPR's names."""
     names = [f"c{c:02d}_w{w:02d}_l{i:02d}_p01.jpg" for c in range(1, 37) for w in range(1, 8) for i in range(1, 8)]
@@ -150,12 +236,22 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=(50_000, 100_000, 300_000))
+    parser.add_argument("--steps", action="store_true", help="ingest, then infrared images and sketches")
+    parser.add_argument("--engine", default="local", help="of --steps")
+    parser.add_argument("--workers", type=int, default=2, help="of --steps")
     parser.add_argument("--listing", action="store_true", help="don't ingest")
     parser.add_argument("--folder", type=Path, default=None, help="where to draw; a temporary folder by default")
     options = parser.parse_args()
     for rows in options.rows:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             draw(Path(folder), rows, images=not options.listing)
+            if options.steps:
+                peaks = measure_steps(folder, f"{folder}/manifest", options.engine, options.workers)
+                print(f"| {options.engine}, {rows:,} rows | this process, MB | largest worker, MB | of it shared |")
+                print("|---|---|---|---|")
+                for label, values in peaks.items():
+                    print(f"| {label} | " + " | ".join(f"{value:.0f}" for value in values) + " |", flush=True)
+                continue
             if options.listing:
                 _tell("synth-pedes", _alone(measure_listing, "synth-pedes", folder))
             else:
