@@ -142,6 +142,8 @@ def check_address(address: str) -> None:
 
 
 def _reason(stderr: str) -> str:
+    if "AuthenticationError" in stderr:
+        return "it asks for its token: set RAY_AUTH_MODE=token, and let Ray find the token as its documentation says"
     lines = [line.strip() for line in stderr.splitlines() if "mismatch" in line.lower()]
     return lines[-1] if lines else f"its head node does not answer; {REMEDY}"
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cluster_blocks
@@ -23,6 +23,7 @@ from reidsynth.engines import LocalEngine, engine_of
 from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
 from reidsynth.jobs import Run
+from reidsynth.nodes import Actor, deciding_versions
 from reidsynth.pipeline import run_step
 
 pytest.importorskip("ray")
@@ -110,6 +111,13 @@ def test_cluster_of_our_own_is_on_loopback(engine):
     found = listening(engine)
     assert found
     assert {address.removeprefix("::ffff:") for address in found} == {"127.0.0.1"}
+
+
+def test_worker_with_other_packages_refuses():
+    home = deciding_versions()
+    Actor(home, "head").ready()
+    with pytest.raises(UserError, match=r"has pillow .* and not 1\.0 as 'head' has"):
+        Actor(home | {"pillow": "1.0"}, "head").ready()
 
 
 def test_nothing_answers():
@@ -207,6 +215,33 @@ def test_killed_worker_and_lost_node_change_no_byte(tmp_path, undisturbed, kille
         else:
             assert build.wait(300) == 0, build.stderr.read().decode()
     assert tree(out) == expected
+
+
+def busy(processes) -> list:
+    """All of them once a worker among them is at work."""
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if "Actor.run" in " ".join(process.cmdline()):
+                return processes
+    return []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_command_leaves_no_process(tmp_path, how):
+    import psutil
+
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    build = command(recipe, tmp_path / "m", "--engine", "ray", "--workers", "2")
+    below = until(lambda: busy(psutil.Process(build.pid).children(recursive=True)))
+    build.send_signal(how)
+    assert build.wait(60) != 0
+    # After a SIGKILL two agents of Ray look for their head node for a minute before they end.
+    _, left = psutil.wait_procs(below, timeout=180 if how == signal.SIGKILL else 20)
+    assert not left
 
 
 @pytest.mark.slow
