@@ -1,8 +1,14 @@
 """Adaptive expert allocation (AEA-MoE): a mixture of adapters that stands beside a frozen FFN.
 
-FlexiReID, section 3.2. Each expert is an adapter (down-projection, ReLU, up-projection). All experts are computed in
-two matrix products and weighed by their gates; with adapters this narrow that is cheaper than gathering tokens by
-expert, and the same numbers come out.
+FlexiReID, section 3.2. Each expert is an adapter (down-projection, ReLU, up-projection). The layer is computed in one
+of two forms, and the same numbers come out:
+
+- dense: all experts on all tokens in two matrix products, weighed by their gates;
+- sparse: each expert on the tokens that it has a gate for, gathered before and added up behind.
+
+The sparse form does less arithmetic and moves more memory. `auto` takes it where it was measured to pay
+(`benchmarks/flexireid.py`): on the CPU, for adapters of at least 32 units, with at most a third of the experts active.
+On a GPU neither was measured, and `auto` is dense there: many small products and gathers are what GPUs do worst.
 """
 
 from __future__ import annotations
@@ -11,12 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from reidtrain.models.joining import join_sequences
 
 ROUTINGS = ("adaptive", "topk", "soft", "hash", "mlp")
 ROUTING_UNITS = ("token", "sequence")
+FORMS = ("dense", "sparse", "auto")
+SPARSE_WIDTH, SPARSE_SHARE = 32, 1 / 3
+"""From which width of an adapter on, and up to which share of active experts, the sparse form is the faster one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,7 @@ class ExpertOptions:
         routing_unit: `token`, or `sequence` (routed by the mean of its tokens).
         width: bottleneck of one adapter.
         scale: factor on the layer's output.
+        form: `dense`, `sparse`, or `auto`; see the module.
     """
 
     count: int = 6
@@ -92,6 +103,7 @@ class ExpertOptions:
     routing_unit: str = "token"
     width: int = 64
     scale: float = 0.1
+    form: str = "auto"
 
 
 class ExpertLayer(nn.Module):
@@ -122,14 +134,39 @@ class ExpertLayer(nn.Module):
         Returns:
             The update (B, L, W); the routing, None for a single adapter.
         """
-        hidden = self.down(tokens).relu()
         if self.options.routing == "mlp":
-            update: torch.Tensor = hidden @ self.up + self.up_bias[0]
+            update: torch.Tensor = self.down(tokens).relu() @ self.up + self.up_bias[0]
             return update * self.options.scale, None
         gates, routing = self._route(tokens, mask)
-        grouped = hidden.unflatten(-1, (self.count, -1)) * gates[..., None]
-        update = grouped.flatten(-2) @ self.up + gates @ self.up_bias
+        update = self._sparse(tokens, gates) if self._is_sparse(gates, routing) else self._dense(tokens, gates)
         return update * self.options.scale, routing
+
+    def _is_sparse(self, gates: torch.Tensor, routing: Routing) -> bool:
+        if self.options.form != "auto":
+            return self.options.form == "sparse"
+        if gates.device.type != "cpu" or self.options.width < SPARSE_WIDTH:
+            return False
+        return float(routing.active.float().mean()) <= SPARSE_SHARE * self.count
+
+    def _dense(self, tokens: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+        grouped = self.down(tokens).relu().unflatten(-1, (self.count, -1)) * gates[..., None]
+        update: torch.Tensor = grouped.flatten(-2) @ self.up + gates @ self.up_bias
+        return update
+
+    def _sparse(self, tokens: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+        flat = tokens.flatten(0, 1)
+        gates = gates.expand(*tokens.shape[:2], -1).flatten(0, 1)
+        shape = (self.count, self.options.width)
+        down, bias = self.down.weight.unflatten(0, shape), self.down.bias.unflatten(0, shape)
+        up = self.up.unflatten(0, shape)
+        update = torch.zeros_like(flat)
+        for expert in range(self.count):
+            rows = gates[:, expert].nonzero()[:, 0]
+            gate = gates[rows, expert, None]
+            hidden = F.linear(flat[rows], down[expert], bias[expert]).relu() * gate
+            part = hidden @ up[expert] + gate * self.up_bias[expert]
+            update = update.index_add(0, rows, part.to(update.dtype))
+        return update.view_as(tokens)
 
     def _route(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, Routing]:
         if mask is None:
@@ -144,8 +181,9 @@ class ExpertLayer(nn.Module):
             weights = mask.to(tokens.dtype)[..., None]
             tokens = (tokens * weights).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True).clamp_min(1)
             mask = mask.any(dim=1, keepdim=True)
-        # Probabilities in float32: in half precision cumulative sums tie where they should not.
-        probabilities = self.router(tokens).float().softmax(dim=-1)
+        # Probabilities in float32 at least: in half precision cumulative sums tie where they should not.
+        logits = self.router(tokens)
+        probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=-1)
         if self.options.routing == "adaptive":
             gates, active = adaptive_gates(probabilities, self.options.threshold)
         elif self.options.routing == "topk":

@@ -26,7 +26,7 @@ from torch import nn
 from reidtrain.backbones import Adapter, DualEncoder, require_clip
 from reidtrain.batch import SEVEN_MODES, Batch
 from reidtrain.errors import UserError
-from reidtrain.models.experts import ROUTING_UNITS, ROUTINGS, ExpertLayer, ExpertOptions, Routing, adaptive_gates
+from reidtrain.models.experts import FORMS, ROUTING_UNITS, ROUTINGS, ExpertLayer, ExpertOptions, Routing, adaptive_gates
 from reidtrain.models.fusion import FUSIONS, QUERY_MODALITIES, Fusion, segment_tokens, stripe_tokens
 from reidtrain.models.joining import join_named
 
@@ -45,6 +45,7 @@ class FlexiReIDOptions:
         top_k: of the top-k routing.
         adapter_width: bottleneck of an expert.
         adapter_scale: factor on what the experts add.
+        moe: how experts are computed, `dense`, `sparse` or `auto`; the numbers are the same.
         fusion: `cmqf`, `concat`, `sum`, `hierarchical` or `global-sum`.
         missing: `learnable` or `zeros`.
         local_tokens: K, at most the rows of the image's patch grid.
@@ -60,6 +61,7 @@ class FlexiReIDOptions:
     top_k: int = 2
     adapter_width: int = 64
     adapter_scale: float = 0.1
+    moe: str = "auto"
     fusion: str = "cmqf"
     missing: str = "learnable"
     local_tokens: int = 8
@@ -76,6 +78,7 @@ class FlexiReIDOptions:
         choices: dict[str, tuple[str, ...]] = {
             "routing": ROUTINGS,
             "routing_unit": ROUTING_UNITS,
+            "moe": FORMS,
             "fusion": FUSIONS,
             "missing": ("learnable", "zeros"),
         }
@@ -103,6 +106,7 @@ class FlexiReIDOptions:
             routing_unit=self.routing_unit,
             width=self.adapter_width,
             scale=self.adapter_scale,
+            form=self.moe,
         )
 
 

@@ -13,7 +13,7 @@ from reidtrain.errors import UserError
 from reidtrain.losses import unit
 from reidtrain.models import MODELS, build_model
 from reidtrain.models.experts import ROUTINGS, ExpertLayer, ExpertOptions
-from reidtrain.models.flexireid import adaptive_gates
+from reidtrain.models.flexireid import FlexiReIDOptions, adaptive_gates
 from reidtrain.models.fusion import FUSIONS, Fusion, segment_tokens, stripe_tokens
 from reidtrain.objectives import OBJECTIVES
 
@@ -90,6 +90,52 @@ def test_expert_layer_equals_expert_by_expert(routing):
         hidden = (tokens @ layer.down.weight[rows].T + layer.down.bias[rows]).relu()
         expected += gates[..., i : i + 1] * (hidden @ layer.up[rows] + layer.up_bias[i])
     torch.testing.assert_close(update, expected * 0.5)
+
+
+@pytest.mark.parametrize("routing_unit", ["token", "sequence"])
+@pytest.mark.parametrize("routing", ["adaptive", "topk", "soft", "hash"])
+def test_sparse_experts_equal_dense_ones(routing, routing_unit):
+    """Forward and all gradients, in float64; in a batch one expert of which nobody asks."""
+    options = {"count": 5, "routing": routing, "routing_unit": routing_unit, "width": 4, "scale": 0.7}
+    torch.manual_seed(1)
+    dense = ExpertLayer(8, ExpertOptions(form="dense", **options)).double()
+    for parameter in dense.parameters():
+        torch.nn.init.normal_(parameter)
+    sparse = ExpertLayer(8, ExpertOptions(form="sparse", **options)).double()
+    sparse.load_state_dict(dense.state_dict())
+    if dense.router is not None and routing != "soft":
+        for layer in (dense, sparse):
+            layer.router.weight.data[3] = -5.0
+    tokens = torch.rand(3, 4, 8, dtype=torch.double)  # hash: four positions, so the fifth expert gets nothing
+    mask = torch.tensor([[True] * 4, [True, True, False, False], [True] * 4])
+    found = []
+    for layer in (dense, sparse):
+        inputs = tokens.clone().requires_grad_()
+        update, routed = layer(inputs, mask)
+        (update.sin().sum() + routed.probabilities.pow(2).sum()).backward()
+        found.append([update, inputs.grad, *(parameter.grad for parameter in layer.parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_the_form_is_chosen_by_width_and_active_share(monkeypatch):
+    def form(width, concentration, **options):
+        layer = ExpertLayer(8, ExpertOptions(width=width, **options))
+        torch.nn.init.zeros_(layer.router.weight)
+        layer.router.weight.data[0] = concentration
+        chosen = []
+        for name in ("_dense", "_sparse"):
+            monkeypatch.setattr(layer, name, lambda tokens, gates, name=name: chosen.append(name) or tokens)
+        layer(torch.ones(1, 3, 8), None)
+        return chosen[0]
+
+    assert form(64, 5.0) == "_sparse"  # one of six is active
+    assert form(64, 0.0) == "_dense"  # all alike: four of six
+    assert form(16, 5.0) == "_dense"  # too narrow to pay
+    assert form(16, 5.0, form="sparse") == "_sparse"
+    assert form(64, 5.0, form="dense") == "_dense"
+    with pytest.raises(UserError, match="moe is 'fast', choose one of dense, sparse, auto"):
+        FlexiReIDOptions(moe="fast")
 
 
 def test_sequence_routing_reads_real_tokens_only():
