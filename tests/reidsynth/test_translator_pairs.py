@@ -95,6 +95,17 @@ def test_pairs_are_prepared_once_and_again_when_a_file_changes(tmp_path):
     assert other.key != made.key
 
 
+def test_pairs_that_a_kill_left_half_prepared_are_made_again(tmp_path):
+    photos, targets = pair_folders(tmp_path, people=4, views=1)
+    found = collect([FolderPairs(photos, targets, target="ir", stated=NIR)], 0)
+    whole = prepare(found, (32, 16), tmp_path / "whole", held_out_limit=9, quiet=True)
+    (tmp_path / "killed/pairs").mkdir(parents=True)
+    (tmp_path / "killed/pairs/learned.bin").write_bytes(b"half a pair")
+    made = prepare(found, (32, 16), tmp_path / "killed", held_out_limit=9, quiet=True)
+    assert np.array_equal(made.learned, whole.learned)
+    assert np.array_equal(made.held_out, whole.held_out)
+
+
 def test_llvip_learns_from_its_crops_and_holds_out_other_scenes(tmp_path):
     root = layouts.llvip(tmp_path)
     found = collect([LlvipPairs(root)], seed=0)
