@@ -110,6 +110,8 @@ def train_ir_gan(  # noqa: PLR0913 - one argument for each option
     if llvip is not None:
         if target != "ir":
             raise UserError("LLVIP holds infrared images, no sketches: use it with --target ir")
+        if held_out is not None and not manifest and photos is None:
+            raise UserError(f"--held-out {held_out}: of LLVIP its split test is held out (other scenes); leave it away")
         sets.append(LlvipPairs(llvip, cast("Any", view)))
     if photos is not None and images is not None:
         if isinstance(share, str):

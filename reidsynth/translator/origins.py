@@ -206,6 +206,8 @@ class ManifestPairs(PairSet):
         terms = [policy_of(self.manifest.info)]
         terms += [Policy.from_dict(info.step.terms)] if info.step is not None and info.step.terms else []
         self.terms = combined(terms)
+        if held_out == split:
+            raise UserError(f"--held-out {split!r} is the split to learn from: name another, or a share such as 0.1")
         for name in (split, *([held_out] if isinstance(held_out, str) else [])):
             if name not in self.manifest.splits:
                 there = ", ".join(self.manifest.splits)

@@ -180,6 +180,8 @@ def test_several_sets_must_be_of_one_spectrum(demo, tmp_path):
     [
         (["--manifest", "{demo}", "--split", "nowhere"], "has no split 'nowhere': it holds train, val"),
         (["--manifest", "{demo}", "--table", "ir-gan"], "has no ir table 'ir-gan': it holds ir"),
+        (["--manifest", "{demo}", "--held-out", "train"], "'train' is the split to learn from"),
+        (["--llvip", "{empty}", "--held-out", "0.2"], "of LLVIP its split test is held out"),
         (["--manifest", "{demo}", "--held-out", "1.5"], "--held-out 1.5 is no share"),
         (["--manifest", "{demo}", "--set", "height=100"], "must be multiples of 2^downs = 128"),
         (["--manifest", "{demo}", "--set", "channel=3"], "unknown parameter 'channel'"),
