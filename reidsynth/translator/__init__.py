@@ -8,8 +8,8 @@ CVPR 2020. No weights are public, so the toolkit trains its own.
 What is decided here, and what differs from the authors' released code:
 
 - Seven downs by default, for 256x128 and 384x128 (theirs: eight or nine, for squares).
-- SSIM is taken on the range that images really have (2, from -1 to 1; theirs assumes 255 or 1 by what it sees in the
-  batch), and edits nothing.
+- SSIM is taken on the range that images really have, 2 from black to white (theirs takes 1), and edits nothing (theirs
+  moves its inputs in place).
 - The discriminator answers with logits and the losses take them, which is the same as sigmoids and their cross-entropy,
   without the overflow. It has no attention layer, and its depth follows the images' size.
 - The generator runs in eval mode when it translates, so that no image depends on what stands beside it in the batch

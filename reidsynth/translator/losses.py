@@ -42,12 +42,15 @@ def ssim(first: torch.Tensor, second: torch.Tensor, *, data_range: float) -> tor
     kind = torch.float64 if first.dtype == torch.float64 else torch.float32
     with torch.autocast(first.device.type, enabled=False):
         a, b = first.to(kind), second.to(kind)
-        mean_a, mean_b, aa, bb, ab = _blurred(torch.stack((a, b, a * a, b * b, a * b)))
+        # Variances are differences of large numbers: taken around each pair's own brightness they keep their digits.
+        centre = 0.5 * (a + b).detach().mean((1, 2, 3), keepdim=True)
+        p, q = a - centre, b - centre
+        near_a, near_b, aa, bb, ab = _blurred(torch.stack((p, q, p * p, q * q, p * q)))
         c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-        both = mean_a * mean_b
-        squares = mean_a.square() + mean_b.square()
-        similar = (2 * both + c1) * (2 * (ab - both) + c2)
-        index: torch.Tensor = similar / ((squares + c1) * (aa + bb - squares + c2))
+        variances = aa - near_a.square() + bb - near_b.square()
+        mean_a, mean_b = near_a + centre, near_b + centre
+        similar = (2 * mean_a * mean_b + c1) * (2 * (ab - near_a * near_b) + c2)
+        index: torch.Tensor = similar / ((mean_a.square() + mean_b.square() + c1) * (variances + c2))
         return index.flatten(1).mean(1)
 
 
@@ -93,9 +96,10 @@ def generator_losses(
 ) -> dict[str, torch.Tensor]:
     r"""What the generator minimises.
 
-    .. math:: L_G = BCE(D_{pixel}, 1) + BCE(D_{global}, 1) + 100 \|G - t\|_1 + 100 (1 - SSIM(G, t))
+    .. math:: L_G = BCE(D_{pixel}, 1) + BCE(D_{global}, 1) + 100 \|G - t\|_1 + 100 (1 - SSIM(G + 1, t + 1))
 
-    Means over pixels and images. Reference: InfraGAN, equations of section 3; papers differ in the weights' names only.
+    Means over pixels and images. SSIM compares brightness by ratios, so both images are moved from -1..1 to 0..2 for it
+    (the authors move them in place): there it is the same number as on 8 bits. Reference: InfraGAN, section 3.
 
     Args:
         judged: the discriminator's logits on what was made: per pixel (N, 1, H, W), global (N, 1).
@@ -110,7 +114,7 @@ def generator_losses(
     pixel, whole = (_cross_entropy(logits, 1.0) for logits in judged)
     made, true = made.float(), true.float()
     l1 = F.l1_loss(made, true)
-    structure = 1.0 - ssim(made, true, data_range=2.0).mean()
+    structure = 1.0 - ssim(made + 1.0, true + 1.0, data_range=2.0).mean()
     total = pixel + whole + l1_weight * l1 + ssim_weight * structure
     return {"total": total, "pixel": pixel, "global": whole, "l1": l1, "ssim": structure}
 

@@ -47,7 +47,9 @@ def test_ssim_equals_a_slow_reference_and_leaves_its_inputs_alone(data_range):
     assert torch.equal(first, kept[0])
     assert torch.equal(second, kept[1])
     single = ssim(first.float(), second.float(), data_range=data_range)
-    assert single.tolist() == pytest.approx(found.tolist(), abs=2e-4)
+    assert single.tolist() == pytest.approx(found.tolist(), abs=1e-5)
+    flat = torch.full((1, 1, 16, 16), high - data_range / 100)
+    assert float(ssim(flat, flat - data_range / 1000, data_range=data_range)) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_ssim_depends_on_the_true_range():
@@ -74,7 +76,7 @@ def test_losses_by_hand():
     made, true = torch.full((2, 1, 16, 16), 0.5), torch.full((2, 1, 16, 16), 0.25)
     found = generator_losses(logits(0.0, math.log(3.0)), made, true)
     c1 = 0.02**2
-    alike = (2 * 0.5 * 0.25 + c1) / (0.25 + 0.0625 + c1)  # flat images: only their means count
+    alike = (2 * 1.5 * 1.25 + c1) / (1.5**2 + 1.25**2 + c1)  # flat images: only their means count, from black on
     assert float(found["pixel"]) == pytest.approx(math.log(2))
     assert float(found["global"]) == pytest.approx(math.log(4 / 3))
     assert float(found["l1"]) == pytest.approx(0.25)
@@ -84,6 +86,15 @@ def test_losses_by_hand():
     assert float(judged["true"]) == pytest.approx(math.log(2) + math.log(4 / 3))
     assert float(judged["made"]) == pytest.approx(math.log(4) + math.log(2))
     assert float(judged["total"]) == pytest.approx(0.5 * (math.log(2) + math.log(4 / 3) + math.log(4) + math.log(2)))
+
+
+def test_the_losss_structure_is_that_of_eight_bits():
+    """Around middle grey, where signed values would change their sign, it is the SSIM of the images that are stored."""
+    rng = np.random.default_rng(0)
+    made, true = (torch.from_numpy(rng.integers(100, 160, (2, 1, 16, 16), np.uint8)) for _ in range(2))
+    found = generator_losses(logits(0.0, 0.0), scaled(made), scaled(true))["ssim"]
+    assert float(found) == pytest.approx(1 - float(ssim(made.float(), true.float(), data_range=255.0).mean()), abs=1e-4)
+    assert torch.equal(levels(scaled(made)), made)
 
 
 def test_losses_survive_sure_answers_and_half_precision():
