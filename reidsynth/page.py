@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from reidsynth.errors import UserError
+from reidsynth.qualitycard import shown as measured
 from reidsynth.report import rows_of, sheet_rows
 from reidsynth.schema import VERDICTS
 from reidsynth.stats import place, stats
@@ -86,6 +87,7 @@ def write_report(manifest: Manifest, out: Path, *, rows: int = 12, rejects: int 
         picture=_picture,
         shown=sheet_rows(manifest, rows=rows, seed=seed),
         rejects=_rejects(manifest, rejects),
+        quality=measured(manifest.info),
     )
     write_text(out, page)
     return out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from reidsynth.measurements import KINDS, Kind, Measurement, Numbers, stale
@@ -22,38 +24,73 @@ METRICS: dict[Kind, dict[str, str]] = {
     "acceptance": {"R1": "R1 (%)", "mAP": "mAP (%)"},
 }
 _DIGITS = {"psnr": 2, "ssim": 3, "iou": 3, "frechet": 3, "kernel": 4, "R1": 1, "mAP": 1}
-_SPREAD: dict[Kind, str] = {
-    "paired": "mean and standard deviation over images that passed their gates, on grey values",
-    "distance": "kernel distance with its standard deviation over subsets; lower is nearer",
-    "acceptance": "with the standard error over people; the photograph that a row came from is not searched",
+_ABOUT: dict[Kind, str] = {
+    "paired": "Mean and standard deviation over images that passed their gates, on grey values.",
+    "distance": "Kernel distance with its standard deviation over subsets; lower is nearer.",
+    "acceptance": "With the standard error over people; the photograph that a row came from is not searched.",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One measurement, as cards and reports show it.
+
+    Args:
+        kind: heads a section.
+        table: that was judged.
+        circumstances: against what, on what, by what.
+        head: names of the columns.
+        rows: cells; the table itself comes first.
+        notes: warnings, and whether the numbers are stale.
+    """
+
+    kind: Kind
+    table: str
+    circumstances: str
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    notes: list[str]
+
+    @property
+    def title(self) -> str:
+        """Of the section."""
+        return TITLES[self.kind]
+
+    @property
+    def about(self) -> str:
+        """What the numbers of the section are."""
+        return _ABOUT[self.kind]
+
+
+def shown(info: ManifestInfo) -> list[Shown]:
+    """What was measured of the tables that a manifest holds, by kind."""
+    found = []
+    for one in (one for kind in KINDS for one in info.quality if one.kind == kind and one.table in info.tables):
+        names = [name for name in METRICS[one.kind] if name in one.found.values]
+        head = ("", "n", *(METRICS[one.kind][name] for name in names))
+        notes = [*one.warnings, *_told_stale(info, one)]
+        found.append(Shown(one.kind, one.table, _circumstances(one), head, table_rows(one, names), notes))
+    return found
 
 
 def quality_section(info: ManifestInfo) -> str:
     """The section of a manifest's card; "" where nothing was measured of the tables that it holds."""
-    held = [one for one in info.quality if one.table in info.tables]
-    lines = ["## Quality", "", "Measured by `reidsynth quality`."] if held else []
-    for kind in KINDS:
-        some = [one for one in held if one.kind == kind]
-        if not some:
-            continue
-        lines += ["", f"### {TITLES[kind]}", "", f"{_SPREAD[kind][:1].upper()}{_SPREAD[kind][1:]}."]
+    found = shown(info)
+    lines = ["## Quality", "", "Measured by `reidsynth quality`."] if found else []
+    for kind, some in groupby(found, key=lambda one: one.kind):
+        lines += ["", f"### {TITLES[kind]}", "", _ABOUT[kind]]
         for one in some:
-            names = [name for name in METRICS[kind] if name in one.found.values]
-            head = ("", "n", *(METRICS[kind][name] for name in names))
-            lines += ["", f"`{one.table}` {_circumstances(one)}:", ""]
-            lines += [_line(head), _line(["---"] * len(head))]
-            lines += [_line(cells) for cells in table_rows(one, names)]
-            notes = [*one.warnings, *_told_stale(info, one)]
-            lines += ["", *(f"- {note}" for note in notes)] if notes else []
+            lines += ["", f"`{one.table}` {one.circumstances}:", ""]
+            lines += [_line(one.head), _line(["---"] * len(one.head)), *map(_line, one.rows)]
+            lines += ["", *(f"- {note}" for note in one.notes)] if one.notes else []
     return "\n".join(lines)
 
 
 def _circumstances(one: Measurement) -> str:
-    against = {"paired": f"against `{one.against}`", "distance": f"to `{one.against}`", "acceptance": "asks"}[one.kind]
-    network = f", network `{one.network}`" if one.network else ""
+    against = {"paired": f"against {one.against}", "distance": f"to {one.against}", "acceptance": "asks"}[one.kind]
+    network = f", network {one.network}" if one.network else ""
     about = f" ({one.found.about})" if one.found.about else ""
-    return f"{against}, split `{one.split}`, seed {one.seed}{network}{about}"
+    return f"{against}, split {one.split}, seed {one.seed}{network}{about}"
 
 
 def table_rows(one: Measurement, names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -85,8 +122,7 @@ def _told_stale(info: ManifestInfo, one: Measurement) -> list[str]:
     changed = stale(info, one)
     if not changed:
         return []
-    names = ", ".join(f"`{name}`" for name in changed)
-    return [f"**stale**: {names} changed since; measure it again with `reidsynth quality`"]
+    return [f"stale: {', '.join(changed)} changed since; measure it again with `reidsynth quality`"]
 
 
 def _line(cells: Sequence[str]) -> str:

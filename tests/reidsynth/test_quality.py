@@ -14,6 +14,7 @@ from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
 from reidsynth.manifest import open_manifest
 from reidsynth.measurements import Measurement, Numbers, joined
+from reidsynth.page import write_report
 from reidsynth.pipeline import run_step
 from reidsynth.quality.acceptance import MOST_OF_A_PERSON, Acceptance, sample_people, summarised
 from reidsynth.quality.distances import measured
@@ -231,8 +232,11 @@ def test_the_card_keeps_numbers_and_marks_them_when_a_table_changes(world, run):
     assert "stale" not in (world / "README.md").read_text()
     run_step(world, "build-ir", "channel-augmentation", {"seed": 5}, run=run)
     changed = (world / "README.md").read_text()
-    assert changed.count("**stale**: `ir-ca` changed since") == 1
+    assert changed.count("stale: ir-ca changed since") == 1
     assert validate(world) == []
+    page = write_report(open_manifest(world), world.parent / "report.html", rows=0, rejects=0).read_text()
+    assert "Against the real modality of the same captures" in page
+    assert page.count("stale: ir-ca changed since") == 1
     call(world, "--rows", 9, "--table", "ir-ca")
     assert "stale" not in (world / "README.md").read_text()
     assert len(open_manifest(world).info.quality) == 3
