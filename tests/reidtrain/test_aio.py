@@ -151,6 +151,20 @@ def test_pooling_keeps_the_budget_and_the_mean():
     assert pool_tokens(tokens, (24, 12), 288) is tokens
 
 
+def test_the_budget_bounds_the_multimodal_sequence_alone(monkeypatch):
+    model, batch = make(token_budget=6).eval(), make_batch()
+    lengths, walk = [], model._walk
+    monkeypatch.setattr(model, "_walk", lambda tokens, mask: lengths.append(tokens.shape[1]) or walk(tokens, mask))
+    whole = model.backbone.grid[0] * model.backbone.grid[1]
+    with torch.no_grad():
+        for modalities in (("rgb",), ("rgb", "ir"), ("rgb", "ir", "sketch"), ("text",), ("rgb", "text")):
+            model.encode(batch, modalities)
+    text = lengths[3]
+    assert lengths[0] == whole > 6
+    assert max(lengths[1], lengths[2], lengths[4] - text) <= 6
+    assert min(lengths[1], lengths[2]) >= 3
+
+
 def test_what_is_refused():
     with pytest.raises(UserError, match="no option colour"):
         make(colour=1)

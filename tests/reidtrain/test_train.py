@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from reidtrain import train as loop
-from reidtrain.checkpoint import checkpoints, load_run, read_best
+from reidtrain.checkpoint import assemble, checkpoints, fingerprint, load_run, read_best
 from reidtrain.errors import UserError
 from reidtrain.runlog import read_log
 from reidtrain.train import train
@@ -132,6 +132,36 @@ def test_the_loss_falls_and_the_backbone_stays(tiny_config, tmp_path):
     load_run(run)  # compares the backbone's checksum
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("model={name: aio, options: {token_budget: 4}}", "objective={name: aio}", "train.ema=0.9"),
+        ("model={name: dmf, options: {width: 16, depth: 1, heads: 2}}", "objective={name: dmf}"),
+    ],
+    ids=["flexireid", "aio", "dmf"],
+)
+def test_a_frozen_backbone_is_frozen(tiny_config, tmp_path, monkeypatch, options):
+    """Not what is stored of it, which is nothing: the tensors that trained."""
+    built = {}
+
+    def assembled(config):
+        model, backbone = assemble(config)
+        built.update(model=model, backbone=backbone, before=fingerprint(backbone))
+        return model, backbone
+
+    monkeypatch.setattr(loop, "assemble", assembled)
+    monkeypatch.setattr(torch.optim.Optimizer, "zero_grad", lambda self, set_to_none: None)  # gradients stay to be seen
+    train(tiny_config("train.steps=3", "select.split=none", "optim.weight_decay=0.1", *options), tmp_path / "run")
+    model, backbone = built["model"], built["backbone"]
+    assert fingerprint(backbone) == built["before"]
+    assert fingerprint(backbone) == fingerprint(assemble(tiny_config())[1])
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in backbone.parameters())
+    assert model.training
+    assert not any(module.training for module in backbone.modules())
+    assert sum(parameter.grad is not None for parameter in model.parameters()) > 5
+
+
 def test_learning_rates_follow_warm_up_and_groups(tiny_config, tmp_path):
     group = "optim.groups=[{match: fusion, lr_scale: 0.1, weight_decay: 0.5}]"
     config = tiny_config("train.steps=4", "optim.warmup=0.5", "optim.lr=0.1", "select.split=none", group)
@@ -197,7 +227,10 @@ def test_missing_manifests_and_modalities(people, tiny_config, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_model(tiny_config, tmp_path):
+@pytest.mark.parametrize(
+    "options", [(), ("train.accumulation=2", "train.gradient_checkpointing=true", "train.ema=0.9")]
+)
+def test_two_processes_train_one_model(tiny_config, tmp_path, options):
     script = (
         "import json, sys\n"
         "from reidtrain.config import parse_config\n"
@@ -205,7 +238,7 @@ def test_two_processes_train_one_model(tiny_config, tmp_path):
         "train(parse_config(json.load(open(sys.argv[1])), 'config'), sys.argv[2])\n"
     )
     (tmp_path / "script.py").write_text(script)
-    config = tiny_config("train.steps=3", "select.every=2", "data.tables.text=null")
+    config = tiny_config("train.steps=3", "select.every=2", "data.tables.text=null", "train.precision=fp32", *options)
     (tmp_path / "config.json").write_text(json.dumps(config.dump()))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517"]
     done = subprocess.run(
@@ -218,3 +251,9 @@ def test_two_processes_train_one_model(tiny_config, tmp_path):
     assert done.returncode == 0, done.stderr[:3000]
     assert [entry["step"] for entry in read_log(tmp_path / "run", "train")] == [1, 2, 3]
     assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-000002", "step-000003"]
+    # As one process does: both see the loss of the whole batch, and have the same gradients.
+    alone = train(config, tmp_path / "alone")
+    sums = [[entry["losses"]["sdm"] for entry in read_log(path, "train")] for path in (tmp_path / "run", alone)]
+    assert sums[0] == pytest.approx(sums[1], rel=1e-5)
+    ours, theirs = weights(tmp_path / "run", 3), weights(alone, 3)
+    assert all(torch.allclose(value, theirs[name], atol=1e-4) for name, value in ours.items())
