@@ -123,6 +123,7 @@ def _described(info: ManifestInfo, selection: Selection, name: str, whole: bool)
             "recipe": None,
             "tables": kept,
             "withheld": withheld,
+            "quality": info.quality if whole else (),  # measured on other rows
             "selections": (*info.selections, *((rules,) if rules else ())),
         }
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from reidsynth.quality.encoders import Encoder
 
 _ASKING, _SEARCHED = ("query", "query+gallery"), ("gallery", "query+gallery")
+_COLUMNS = ("sample_id", "dataset", "pid", "role", "derived_from")
 MOST_OF_A_PERSON = 20
 """Queries, and photographs in the gallery, of one person: more tell little more and cost as much."""
 
@@ -123,7 +124,7 @@ def sample_people(manifest: Manifest, split: str, *, people: int, seed: int) -> 
         people: to draw.
         seed: of the draw.
     """
-    captures = manifest.captures(split).to_pydict()
+    captures = manifest.table("captures", split).columns(_COLUMNS).to_pydict()
     names = [f"{dataset}/{pid}" for dataset, pid in zip(captures["dataset"], captures["pid"], strict=True)]
     roles = captures["role"]
     official = any(role in (*_ASKING, *_SEARCHED) for role in roles)

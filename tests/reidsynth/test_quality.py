@@ -23,6 +23,7 @@ from reidsynth.quality.measuring import Questions, measure, record
 from reidsynth.quality.paired import compare
 from reidsynth.quality.ranking import rank_scores
 from reidsynth.quality.samples import drawn
+from reidsynth.selection import Selection, select
 from reidsynth.validate import validate
 
 WORLD = {"train": 3, "val": 0, "test": 10, "height": 64, "width": 32}
@@ -240,6 +241,15 @@ def test_the_card_keeps_numbers_and_marks_them_when_a_table_changes(world, run):
     call(world, "--rows", 9, "--table", "ir-ca")
     assert "stale" not in (world / "README.md").read_text()
     assert len(open_manifest(world).info.quality) == 3
+
+
+def test_numbers_of_other_rows_do_not_go_with_a_selection(world, tmp_path):
+    call(world, "--rows", 4)
+    whole = select(open_manifest(world), Selection(tables=["rgb", "ir", "ir-ca"]), tmp_path / "whole")
+    assert {one.table for one in whole.info.quality} == {"ir-ca"}
+    assert "stale" not in (whole.path / "README.md").read_text()
+    some = select(open_manifest(world), Selection(identities=3), tmp_path / "some")
+    assert some.info.quality == ()
 
 
 def test_no_card_leaves_the_manifest_as_it_is(world):
