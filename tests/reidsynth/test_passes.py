@@ -108,7 +108,8 @@ def test_neighbours_share_unless_something_parts_them(noise):
     from reidsynth.steps import build_step
 
     def names(steps, weights=None):
-        entries = [_Entry(build_step(*step), (weights or {}).get(step[0], {})) for step in steps]
+        built = [build_step(*step) for step in steps]
+        entries = [_Entry(step, step.output(), (weights or {}).get(step.name, {})) for step in built]
         return [[entry.step.name for entry in group] for group in _shared_passes(entries)]
 
     mask, sketch, ir, caption = STEPS
