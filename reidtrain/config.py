@@ -87,6 +87,9 @@ def load_config(preset: str, overrides: Sequence[str] = (), **data: object) -> R
         config = RunConfig.model_validate(values)
     except ValidationError as error:
         mistakes.extend(_sentence(part) for part in error.errors())
+    from reidtrain.options import option_mistakes  # brings torch along
+
+    mistakes.extend(option_mistakes(values))
     if mistakes:
         listed = "".join(f"\n  - {mistake}" for mistake in mistakes)
         count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"

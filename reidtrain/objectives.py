@@ -211,3 +211,11 @@ OBJECTIVES: dict[str, Objective] = {
     "flexireid": flexireid,
     "unireid": unireid,
 }
+
+DEFAULTS: dict[str, Mapping[str, Any]] = {
+    "aio": AIO_DEFAULTS,
+    "dmf": DMF_DEFAULTS,
+    "flexireid": FLEXIREID_DEFAULTS,
+    "unireid": UNIREID_DEFAULTS,
+}
+"""The options of each objective."""

@@ -1,4 +1,4 @@
-"""The models; each registers by one line in MODELS.
+"""The models; each registers by one line in MODELS and one in OPTIONS.
 
 A model encodes a `Batch` into features: `encode(batch, modalities) -> (B, D)` for search and evaluation,
 `supports(modalities) -> bool` says which sets it takes, and `forward(batch) -> outputs` is for its objective of the
@@ -23,6 +23,14 @@ MODELS: dict[str, str] = {
     "flexireid": "reidtrain.models.flexireid:build",
     "unireid": "reidtrain.models.unireid:build",
 }
+
+OPTIONS: dict[str, str] = {
+    "aio": "reidtrain.models.aio:AIOOptions",
+    "dmf": "reidtrain.models.dmf:DMFOptions",
+    "flexireid": "reidtrain.models.flexireid:FlexiReIDOptions",
+    "unireid": "reidtrain.models.unireid:UNIReIDOptions",
+}
+"""The dataclass of each model's options."""
 
 CLASSIFIERS = ("aio", "dmf")
 """Models with an option `classes`: how many identities the training data has."""

@@ -14,8 +14,10 @@ Decisions, and what differs from the authors' released code:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,6 +28,23 @@ from reidtrain.errors import UserError
 from reidtrain.models.joining import join_named
 
 QUERIES = (("text",), ("sketch",), ("text", "sketch"))
+
+
+@dataclass(frozen=True, slots=True)
+class UNIReIDOptions:
+    """Options; the defaults are the authors'.
+
+    Args:
+        scale: inverse temperature at the start.
+        frozen_statistics: BatchNorm layers of the backbone stay in eval mode.
+    """
+
+    scale: float = 1 / 0.07
+    frozen_statistics: bool = True
+
+    def __post_init__(self) -> None:
+        if self.scale <= 0:
+            raise UserError(f"unireid: scale is {self.scale}, it must be greater than 0")
 
 
 @dataclass(slots=True)
@@ -136,19 +155,18 @@ class UNIReID(nn.Module):
         return UNIReIDOutputs(features, torch.stack(held).all(dim=0), self.scale * 1.0)
 
 
-def build(backbone: DualEncoder, **options: float) -> UNIReID:
+def build(backbone: DualEncoder, **options: Any) -> UNIReID:  # noqa: ANN401  checked by UNIReIDOptions
     """Build UNIReID from flat options.
 
     Args:
         backbone: a `DualEncoder`.
-        options: `scale`, `frozen_statistics`.
+        options: fields of `UNIReIDOptions`.
 
     Raises:
         UserError: for an unknown option or a value out of range.
     """
-    known = {"scale", "frozen_statistics"}
-    if unknown := sorted(set(options) - known):
-        raise UserError(f"unireid has no option {', '.join(unknown)}: its options are {', '.join(sorted(known))}")
-    return UNIReID(
-        backbone, scale=options.get("scale", 1 / 0.07), frozen_statistics=bool(options.get("frozen_statistics", True))
-    )
+    known = [entry.name for entry in dataclasses.fields(UNIReIDOptions)]
+    if unknown := sorted(set(options) - set(known)):
+        raise UserError(f"unireid has no option {', '.join(unknown)}: its options are {', '.join(known)}")
+    chosen = UNIReIDOptions(**options)
+    return UNIReID(backbone, scale=chosen.scale, frozen_statistics=chosen.frozen_statistics)

@@ -48,11 +48,15 @@ def test_all_mistakes_come_at_once():
         "select.modes=[Q]",
         "sampler.per_identity=3",
         "nothing",
+        "model.options.exprts=3",
+        "model.options.top_k=many",
+        "objective.options.scale=warm",
+        "objective.options.entropy=1",
     ]
     with pytest.raises(UserError) as caught:
         load_config("flexireid-demo", wrong)
     message = str(caught.value)
-    assert "has 7 mistakes" in message  # per_identity is checked once the sampler's name is one
+    assert "has 11 mistakes" in message  # per_identity is checked once the sampler's name is one
     for part in (
         "override 'nothing' must be written section.key=value",
         "optim.lr: input should be greater than 0, received -1",
@@ -61,12 +65,37 @@ def test_all_mistakes_come_at_once():
         "data.augment.rgb.flp does not exist (did you mean 'flip'?): choose among channel",
         "sampler.name: input should be 'tuples', 'random' or 'groups', received 'pk'",
         "query mode 'Q' is not valid",
+        "model flexireid has no option exprts (did you mean 'experts'?)",
+        "model.options.top_k: input should be a valid integer, received 'many'",
+        "objective.options.scale: input should be a valid number, received 'warm'",
+        "objective flexireid has no option entropy (did you mean 'entropy_weight'?)",
     ):
         assert part in message
     with pytest.raises(UserError, match="per_identity belongs to the sampler 'groups'"):
         load_config("flexireid-demo", ["sampler.per_identity=3"])
     with pytest.raises(UserError, match="exactly one of steps and epochs"):
         load_config("flexireid-demo", ["train.epochs=3"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.name=flexi", "model 'flexi' is unknown: choose one of aio, dmf"),
+        ("objective.name=sdm2", "objective 'sdm2' is unknown: choose one of aio, dmf"),
+        ("model.options.experts=0", "model.options of flexireid: experts is 0, it must be at least 1"),
+        ("objective.options.mode_weights=3", "objective.options.mode_weights: input should be a valid dict"),
+    ],
+)
+def test_options_are_checked_before_anything_is_built(override, message):
+    with pytest.raises(UserError, match=message):
+        load_config("flexireid-demo", [override])
+
+
+def test_every_model_has_options_and_an_objective():
+    from reidtrain.models import MODELS, OPTIONS
+    from reidtrain.objectives import DEFAULTS, OBJECTIVES
+
+    assert MODELS.keys() == OPTIONS.keys() == OBJECTIVES.keys() == DEFAULTS.keys()
 
 
 def test_presets_are_found_by_path_and_inherit(tmp_path):
