@@ -158,11 +158,11 @@ class Watched:
     def imap(self, function: Any, tasks: Any, *, fetch: Any = None) -> Any:  # noqa: ANN401 - see Engine
         """As the engine does."""
         for result in self.engine.imap(function, tasks, fetch=fetch):
-            yield result
             before, self._rows = self._rows, self._rows + next(iter(result.values())).num_rows
             for mark in self.marks:
                 if before < mark <= self._rows:
                     self.note(f"{mark:,} rows")
+            yield result
 
     def begin(self, label: str) -> None:
         """Peaks count from here on."""

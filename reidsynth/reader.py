@@ -43,13 +43,14 @@ class TableReader:
     Args:
         shards: the split's shards in order, each with its number of rows.
         name: of the table, for messages.
+        cached_groups: row groups that are kept; one is enough for rows that are asked for once and in order.
 
     Raises:
         UserError: when a shard turns out to be damaged (pages carry checksums).
     """
 
-    def __init__(self, shards: Iterable[tuple[Path, int]], name: str) -> None:
-        self.name = name
+    def __init__(self, shards: Iterable[tuple[Path, int]], name: str, *, cached_groups: int = CACHED_GROUPS) -> None:
+        self.name, self._cached_groups = name, cached_groups
         self._shards = list(shards)
         self._starts = list(accumulate((rows for _, rows in self._shards), initial=0))
         self._files: OrderedDict[int, tuple[pq.ParquetFile, list[int]]] = OrderedDict()
@@ -171,7 +172,7 @@ class TableReader:
             except (pa.ArrowException, OSError) as error:
                 raise damaged(self._shards[number][0]) from error
             self._cache[number, group] = table
-            if len(self._cache) > CACHED_GROUPS:
+            if len(self._cache) > self._cached_groups:
                 self._cache.popitem(last=False)
         else:
             self._cache.move_to_end((number, group))
@@ -179,7 +180,7 @@ class TableReader:
 
     def __getstate__(self) -> dict[str, Any]:
         """A reader sent to another process opens its files there."""
-        return {"name": self.name, "shards": self._shards}
+        return {"name": self.name, "shards": self._shards, "cached_groups": self._cached_groups}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["shards"], state["name"])  # type: ignore[misc] # a fresh reader over the same files
+        self.__init__(state["shards"], state["name"], cached_groups=state["cached_groups"])  # type: ignore[misc] # a fresh reader over the same files
