@@ -13,8 +13,8 @@ from reidsynth.errors import UserError
 from reidsynth.inside import InsidePath, PlainName
 from reidsynth.measurements import Measurement
 from reidsynth.protocol import ProtocolFile, checked_bytes, read_protocol
-from reidsynth.reader import CACHED_GROUPS, damaged, missing
 from reidsynth.reader import TableReader as TableReader  # part of this module's interface
+from reidsynth.reader import damaged, missing
 from reidsynth.schema import SCHEMA_VERSION, Modality, Origin, Spectrum, TableSpec
 from reidsynth.storage import content_key, sha256_file, write_json
 from reidsynth.tables import CAPTURES
@@ -210,13 +210,13 @@ class Manifest:
         """
         return self.table("captures", split).columns(CAPTURES.names)
 
-    def table(self, name: str, split: str, *, cached_groups: int = CACHED_GROUPS) -> TableReader:
+    def table(self, name: str, split: str, *, in_order: bool = False) -> TableReader:
         """A reader of one table in one split.
 
         Args:
             name: of the table.
             split: of the rows.
-            cached_groups: row groups that the reader keeps.
+            in_order: rows will be asked for once and in order, which needs less memory.
 
         Raises:
             UserError: for an unknown table or split; the message lists what is there.
@@ -226,9 +226,7 @@ class Manifest:
         if split not in self.info.splits:
             raise UserError(f"{self.path} has no split {split!r}: it holds {', '.join(self.splits)}")
         shards = [shard for shard in self.info.shards_of(name) if shard.split == split]
-        return TableReader(
-            [(self.path / shard.file, shard.rows) for shard in shards], name, cached_groups=cached_groups
-        )
+        return TableReader([(self.path / shard.file, shard.rows) for shard in shards], name, in_order=in_order)
 
     def check_shard(self, shard: ShardInfo) -> None:
         """Compare one shard with its checksum.

@@ -37,7 +37,7 @@ def write_preview(folder: Path, info: ManifestInfo, *, out: Path) -> None:
     with shard_writer(out / PREVIEW_FILE, schema, key=key) as write:
         for split, size in info.splits.items():
             count = min(size.rows, max(1, PREVIEW_ROWS * size.rows // total))
-            readers = {name: manifest.table(name, split, cached_groups=1) for name in ("captures", *tables)}
+            readers = {name: manifest.table(name, split, in_order=True) for name in ("captures", *tables)}
             numbers = [number * size.rows // count for number in range(count)]  # spread: rows of every data set
             for start in range(0, count, ROWS_PER_GROUP):
                 part = numbers[start : start + ROWS_PER_GROUP]

@@ -43,14 +43,14 @@ class TableReader:
     Args:
         shards: the split's shards in order, each with its number of rows.
         name: of the table, for messages.
-        cached_groups: row groups that are kept; one is enough for rows that are asked for once and in order.
+        in_order: rows are asked for once and in order: one shard is kept open and one row group cached.
 
     Raises:
         UserError: when a shard turns out to be damaged (pages carry checksums).
     """
 
-    def __init__(self, shards: Iterable[tuple[Path, int]], name: str, *, cached_groups: int = CACHED_GROUPS) -> None:
-        self.name, self._cached_groups = name, cached_groups
+    def __init__(self, shards: Iterable[tuple[Path, int]], name: str, *, in_order: bool = False) -> None:
+        self.name, self._in_order = name, in_order
         self._shards = list(shards)
         self._starts = list(accumulate((rows for _, rows in self._shards), initial=0))
         self._files: OrderedDict[int, tuple[pq.ParquetFile, list[int]]] = OrderedDict()
@@ -160,7 +160,7 @@ class TableReader:
         if sum(sizes) != rows:
             raise damaged(path)
         opened = self._files[number] = (file, list(accumulate(sizes, initial=0)))
-        if len(self._files) > OPEN_FILES:
+        if len(self._files) > (1 if self._in_order else OPEN_FILES):
             self._files.popitem(last=False)
         return opened
 
@@ -172,7 +172,7 @@ class TableReader:
             except (pa.ArrowException, OSError) as error:
                 raise damaged(self._shards[number][0]) from error
             self._cache[number, group] = table
-            if len(self._cache) > self._cached_groups:
+            if len(self._cache) > (1 if self._in_order else CACHED_GROUPS):
                 self._cache.popitem(last=False)
         else:
             self._cache.move_to_end((number, group))
@@ -180,7 +180,7 @@ class TableReader:
 
     def __getstate__(self) -> dict[str, Any]:
         """A reader sent to another process opens its files there."""
-        return {"name": self.name, "shards": self._shards, "cached_groups": self._cached_groups}
+        return {"name": self.name, "shards": self._shards, "in_order": self._in_order}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["shards"], state["name"], cached_groups=state["cached_groups"])  # type: ignore[misc] # a fresh reader over the same files
+        self.__init__(state["shards"], state["name"], in_order=state["in_order"])  # type: ignore[misc] # a fresh reader over the same files
