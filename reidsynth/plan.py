@@ -5,8 +5,8 @@ process; what it took is scaled to all rows. Time is taken as shared evenly by t
 model once. Steps that ask a service are not run: they tell what they would ask. On a cluster the probe still runs here,
 and nothing is added for the way of rows to workers and back.
 
-The time of the drawn world of `manifests/demo.yaml` came within 4 % of what was told, that of single steps within 22 %
-(`benchmarks/plan.py`).
+The CPU time of the drawn world of `manifests/demo.yaml` came within 4 % of what was told; steps of a second or two take
+up to half a second more, for what ends each of them (`benchmarks/plan.py`).
 
 On disk, the drawn world of `manifests/demo.yaml` came within 6 % of what was told for each table of images; tables of
 captions compress better over thousands of rows than over 64, and take about half of what is told.

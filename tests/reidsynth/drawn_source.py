@@ -137,3 +137,18 @@ class Slow(Inverse):
     def process(self, samples: list[Sample]) -> list[Made]:
         time.sleep(0.02 * len(samples))
         return super().process(samples)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Shifting(Inverse):
+    """Its weights are other ones each time that somebody looks, as if they were exchanged while a command runs."""
+
+    method: ClassVar[str] = "shifting"
+    looks: ClassVar[list[int]] = []
+
+    def output(self) -> TableSpec:
+        return TableSpec("ir-shifting", "ir", "synthetic", "pseudo")
+
+    def weights(self) -> dict[str, str]:
+        self.looks.append(1)
+        return {"model.pth": f"{len(self.looks):064}"}

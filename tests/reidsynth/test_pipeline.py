@@ -16,6 +16,7 @@ from reidsynth.ingest import ingest
 from reidsynth.jobs import Run, stale_shards
 from reidsynth.manifest import open_manifest
 from reidsynth.pipeline import run_step, run_steps
+from reidsynth.steps import STEPS
 from reidsynth.validate import validate
 
 
@@ -261,4 +262,12 @@ def test_a_recipe_makes_lost_shards_again(out, run):
         path.unlink()
     ingest(out, "noise", {"rows": 20}, run=run)
     run_steps(out, [("build-ir", "inverse", {}), ("build-sketch", "outline", {})], run=run)
+    assert tree(out) == before
+
+
+def test_worker_refuses_other_weights_than_the_command_began_with(out, run, monkeypatch):
+    monkeypatch.setitem(STEPS, "build-ir", {**STEPS["build-ir"], "shifting": "drawn_source:Shifting"})
+    before = tree(out)
+    with pytest.raises(UserError, match="the weights of step 'build-ir', method 'shifting', differ"):
+        run_step(out, "build-ir", "shifting", {}, run=run)
     assert tree(out) == before
