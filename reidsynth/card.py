@@ -138,6 +138,7 @@ def _source_terms(source: SourceInfo) -> list[str]:
         f"  - Licence: {policy.licence}. {policy.note}".rstrip(),
         f"  - Release of its own tables: {own}.",
         f"  - Release of what is made from them: {_rules(derived, policy.release_of('', 'synthetic'))}.",
+        *([f"  - Gates other than the default: {_limits(source.gates)}."] if source.gates else []),
     ]
 
 
@@ -212,8 +213,13 @@ def _generator(table: TableInfo) -> str:
     parameters = ", ".join(f"{name}={value}" for name, value in step.parameters.items()) or "no parameters"
     inputs = ", ".join(f"`{name}`" for name in step.inputs)
     about = f"; {step.note}" if step.note else ""
+    about += f"; gates other than the default: {_limits(step.gates)}" if step.gates else ""
     made = f"{step.name} {step.method} version {step.version} from {inputs}"
     return f"- `{table.name}`: {made} ({parameters}){about}"
+
+
+def _limits(gates: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {'never' if limit is None else f'{limit:g}'}" for name, limit in gates.items())
 
 
 def _missing(info: ManifestInfo, release: ReleaseNotes) -> str:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def _about(cls: type[Any]) -> dict[str, Any]:
     from reidsynth.registry import parameter_names
 
-    return {"about": (cls.__doc__ or "").strip().split("\n")[0], "parameters": list(parameter_names(cls))}
+    return {"about": (cls.__doc__ or "").strip().split("\n")[0], "parameters": [*parameter_names(cls), "gates"]}
 
 
 def _list(found: Mapping[str, dict[str, Any]], *, as_json: bool) -> None:

@@ -124,6 +124,9 @@ def test_thresholds_stand_in_the_recipe(write, run, tmp_path):
     assert manifest.tables["ir-inverse"].step.gates == {"ir_range": 300, "ir_std": None}
     assert manifest.tables["ir-inverse"].reasons["blank infrared image"] == 22
     assert manifest.info.recipe["steps"][0]["gates"] == {"ir_range": 300, "ir_std": None}
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "gates other than the default: ir_range 300, ir_std never" in card
+    assert "Gates other than the default: rgb_std 1.5." in card
     wrong = [{"step": "build-ir", "method": "inverse", "gates": {"ir_rang": 1, "ir_std": "a"}}]
     with pytest.raises(UserError) as caught:
         load_recipe(write(source=source | {"gates": [1]}, steps=wrong))
