@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, cast, get_args
 
 from reidsynth import images, listing
@@ -202,6 +203,7 @@ class ManifestPairs(PairSet):
         self.table, self.spectrum, self.split, self.held_out = info.name, info.spectrum, split, held_out
         self.name, self.background = self.manifest.info.name, background
         self._readers: dict[tuple[str, str], TableReader] = {}
+        self._lock = Lock()
         self.mask = _mask(self.manifest, mask) if background == "remove" else None
         terms = [policy_of(self.manifest.info)]
         terms += [Policy.from_dict(info.step.terms)] if info.step is not None and info.step.terms else []
@@ -229,10 +231,11 @@ class ManifestPairs(PairSet):
         return {side: self._bytes(table, split, row) for side, table in tables.items()}
 
     def _bytes(self, table: str, split: str, row: int) -> bytes:
-        reader = self._readers.get((table, split))
-        if reader is None:
-            reader = self._readers[table, split] = self.manifest.table(table, split)
-        found: bytes = reader[row]["image"]["bytes"]
+        with self._lock:  # a reader keeps a cache, and pairs are read by several threads
+            reader = self._readers.get((table, split))
+            if reader is None:
+                reader = self._readers[table, split] = self.manifest.table(table, split)
+            found: bytes = reader[row]["image"]["bytes"]
         return found
 
     def _pairs(self, split: str, dropped: Counter[str]) -> list[Pair]:

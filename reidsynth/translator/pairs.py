@@ -81,7 +81,7 @@ class PairSet(ABC):
 
     @abstractmethod
     def encoded(self, pair: Pair) -> Mapping[str, bytes]:
-        """Bytes of `photo` and `target`, and of `mask` where the background is erased."""
+        """Bytes of `photo` and `target`, and of `mask` where the background is erased; called by several threads."""
 
     def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
         """Decode a pair.

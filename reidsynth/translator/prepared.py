@@ -8,10 +8,13 @@ says what it was made from; it is made anew where that changed, and removed when
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ _ABOUT = "pairs.json"
 _SIDES = ("learned", "held-out")
 _FAILED_SHARE = 0.05
 _AT_A_TIME = 256
+_MOST_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +141,30 @@ def _write(
 ) -> list[str]:
     """Write one side; returns the names of the pairs in the file."""
     names: list[str] = []
-    with storage.disk_errors(path), path.open("wb") as raw:
-        for one, pair in tqdm(pairs, desc=f"prepare {path.stem}", unit="pair", disable=quiet or None):
-            try:
-                photo, target = one.read(pair)
-            except images.UnreadableImage as error:
-                failed[str(error)] += 1
-                continue
-            both = np.concatenate([fitted(photo, size), fitted(target, size)[:, :, None]], axis=2)
-            raw.write(np.ascontiguousarray(both.transpose(2, 0, 1)).tobytes())
-            names.append(pair.name)
+    bar = tqdm(total=len(pairs), desc=f"prepare {path.stem}", unit="pair", disable=quiet or None)
+    pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1))  # decoders let other threads run
+    with storage.disk_errors(path), path.open("wb") as raw, bar, pool:
+        for start in range(0, len(pairs), _AT_A_TIME):
+            part = pairs[start : start + _AT_A_TIME]
+            for (_, pair), both in zip(part, pool.map(partial(_fitted_pair, size=size), part), strict=True):
+                bar.update()
+                if isinstance(both, str):
+                    failed[both] += 1
+                else:
+                    raw.write(both.tobytes())
+                    names.append(pair.name)
     return names
+
+
+def _fitted_pair(given: tuple[PairSet, Pair], size: tuple[int, int]) -> np.ndarray | str:
+    """Both sides of a pair, uint8 (4, H, W), or why they can't be used."""
+    one, pair = given
+    try:
+        photo, target = one.read(pair)
+    except images.UnreadableImage as error:
+        return str(error)
+    both = np.concatenate([fitted(photo, size), fitted(target, size)[:, :, None]], axis=2)
+    return np.ascontiguousarray(both.transpose(2, 0, 1))
 
 
 def _refuse_failures(failed: Mapping[str, int], listed: int, *, both: bool) -> None:
