@@ -13,7 +13,7 @@ from torch import nn
 from reidsynth import storage
 from reidsynth.translator import scores
 from reidsynth.translator.options import TranslatorOptions
-from reidsynth.translator.pairs import WORDS
+from reidsynth.translator.pairs import PLURALS
 from reidsynth.translator.pixels import levels, scaled
 from reidsynth.translator.prepared import Prepared
 from reidsynth.translator.runlog import RunLog
@@ -63,7 +63,7 @@ def evaluate(
     notes = [f"{db:.1f} dB  SSIM {alike:.2f}" for db, alike in zip(*scores.closeness(made, shown[:, 3:]), strict=True)]
     ours, mean = found[scores.TRANSLATOR], found[scores.MEAN]
     sheet = draw_sheet(
-        f"{WORDS[facts.target]}s, epoch {facts.epoch} of {options.total_epochs}",
+        f"{PLURALS[facts.target]}, epoch {facts.epoch} of {options.total_epochs}",
         f"{len(pairs.held_out)} held-out pairs: PSNR {ours.psnr:.2f} dB, SSIM {ours.ssim:.3f}; mean training image "
         f"{mean.psnr:.2f} dB, {mean.ssim:.3f}",
         shown[:, :3].permute(0, 2, 3, 1).numpy(),

@@ -17,7 +17,7 @@ from reidsynth.policy import Policy, Release, combined, policy_of
 from reidsynth.schema import Record, Spectrum
 from reidsynth.sources.llvip import Llvip
 from reidsynth.steps import mask_table
-from reidsynth.translator.pairs import HELD_OUT_SHARE, WORDS, Background, Division, Pair, PairSet, Target, hold_out
+from reidsynth.translator.pairs import HELD_OUT_SHARE, PLURALS, Background, Division, Pair, PairSet, Target, hold_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class FolderPairs(PairSet):
         held_out: float = HELD_OUT_SHARE,
     ) -> None:
         self.photos = listing.folder(photos, "the photographs")
-        self.targets = listing.folder(targets, f"the {WORDS[target]}s")
+        self.targets = listing.folder(targets, f"the {PLURALS[target]}")
         self.spectrum = _spectrum(stated.spectrum, target)
         self.held_out = held_out
         self.name = stated.called or f"{photos.resolve().name}+{targets.resolve().name}"
@@ -282,7 +282,7 @@ def _target_table(manifest: Manifest, target: Target, wanted: str | None) -> Tab
     if "rgb" not in manifest.tables or not tables:
         there = ", ".join(sorted(manifest.tables))
         raise UserError(
-            f"{manifest.path} does not hold photographs and {WORDS[target]}s (tables there: {there}): give a manifest "
+            f"{manifest.path} does not hold photographs and {PLURALS[target]} (tables there: {there}): give a manifest "
             "that holds both, for example one of `reidsynth demo`"
         )
     if wanted is None and target not in tables and len(tables) > 1:

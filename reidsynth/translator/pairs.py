@@ -25,6 +25,7 @@ Target = Literal["ir", "sketch"]
 Background = Literal["keep", "remove"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 WORDS = {"ir": "infrared image", "sketch": "sketch"}
+PLURALS = {"ir": "infrared images", "sketch": "sketches"}
 
 HELD_OUT_SHARE = 0.1
 _SHAPES_DIFFER = 0.02  # by more than this the two sides of a pair show different parts of the scene

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-_PAPER, _INK, _SOFT = (250, 249, 246), (34, 36, 40), (128, 130, 134)
+_PAPER, _INK, _SOFT, _LINE = (250, 249, 246), (34, 36, 40), (128, 130, 134), (222, 220, 214)
 _MARGIN, _GAP, _BETWEEN, _NOTE, _TITLE = 24, 6, 26, 22, 86
 _ACROSS = 4
 _TALLEST = 256
@@ -46,10 +46,11 @@ def draw_sheet(
         for place, image in enumerate((photos[number], made[number], true[number])):
             shown = Image.fromarray(np.ascontiguousarray(image)).convert("RGB")
             kind = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS
-            sheet.paste(shown.resize(cell, kind), (left + place * (cell[0] + _GAP), top))
+            spot = left + place * (cell[0] + _GAP), top
+            sheet.paste(shown.resize(cell, kind), spot)
+            pen.rectangle((spot[0] - 1, top - 1, spot[0] + cell[0], top + cell[1]), outline=_LINE)
             if number < across:
                 name = ("photo", "generated", "true")[place]
-                spot = (left + place * (cell[0] + _GAP), top - 18)
-                pen.text(spot, name, font=ImageFont.load_default(12 if cell[0] >= 60 else 9), fill=_INK)
+                pen.text((spot[0], top - 18), name, font=ImageFont.load_default(12 if cell[0] >= 60 else 9), fill=_INK)
         pen.text((left, top + cell[1] + 3), notes[number], font=ImageFont.load_default(11), fill=_SOFT)
     return sheet

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from reidsynth import weights
 from reidsynth.errors import UserError
 from reidsynth.schema import Spectrum
-from reidsynth.translator.pairs import WORDS, Background, Target
+from reidsynth.translator.pairs import PLURALS, Background, Target
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,7 @@ class Facts(BaseModel):
 
     def note(self) -> str:
         """A sentence for the card of what it makes."""
-        what = f"{WORDS[self.target]}s" + (f" ({self.spectrum})" if self.spectrum else "")
+        what = PLURALS[self.target] + (f" ({self.spectrum})" if self.spectrum else "")
         told = ", ".join(
             f"{name} {values['psnr']:.2f} dB / {values['ssim']:.3f}" for name, values in self.scores.items()
         )

@@ -87,6 +87,7 @@ def test_a_generator_for_something_else_is_refused(infrared, tmp_path):
         step(sketches).weights()
     table = step(sketches, "build-sketch").output()
     assert (table.name, table.spectrum) == ("sketch-gan", None)
+    assert note(step(sketches, "build-sketch")).startswith("sketches by an InfraGAN generator")
 
 
 def test_what_is_no_generator_is_told(infrared, tmp_path):
