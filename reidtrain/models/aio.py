@@ -15,10 +15,10 @@ code. Decisions where the paper is silent:
   word's first token beside the photograph's feature tells the word. `mask_share` masks only some words.
 - Searched with features before the neck.
 - Ours, off by default: `token_budget`; and three that let a few people and minutes be enough where the paper has
-  millions of images: `image_tokenizer="trunk"` (start from copies of the trunk's own patch embedding instead of fresh
-  IBN stems), `text_tokenizer="tower"` (the frozen text tower's tokens through a linear map instead of word embeddings),
-  `residual_global` (a feature is the sum of the frozen encoder's unit global features of its modalities plus a linear
-  map of the class token that starts at zero: step 0 is the frozen encoder).
+  millions of images: `image_tokenizer="trunk"` (start from copies of the trunk's own patch embedding, whose BatchNorm
+  keeps its statistics, instead of fresh IBN stems), `text_tokenizer="tower"` (the frozen text tower's tokens through a
+  linear map instead of word embeddings), `residual_global` (a feature is the sum of the frozen encoder's unit global
+  features of its modalities plus a linear map of the class token that starts at zero: step 0 is the frozen encoder).
 """
 
 from __future__ import annotations
@@ -169,6 +169,18 @@ class AIO(nn.Module):
         if self.options.image_tokenizer == "trunk":
             return copy.deepcopy(self.backbone.patch_embedding).requires_grad_(True)
         return ImageTokenizer(self.backbone.vision_width, self.backbone.patch_size[0])
+
+    def train(self, mode: bool = True) -> AIO:
+        """Switch to training mode; tokenizers copied from the trunk keep the statistics of their BatchNorm.
+
+        A frozen trunk knows tokens under these statistics: under those of a batch, step 0 is another encoder.
+        """
+        super().train(mode)
+        if self.options.image_tokenizer == "trunk":
+            for module in self.image_tokenizers.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def supports(self, modalities: Sequence[str]) -> bool:
         """Whether `encode` takes these modalities: any subset of rgb, ir, sketch and text."""

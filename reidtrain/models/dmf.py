@@ -16,8 +16,9 @@ set, and feeds identity labels to a loss of +-1:
   neck begin anew. Searched with the feature before the neck.
 - The paper does not say how the transformer starts: ViT initialisation here, or a copy of the backbone's image tower
   with `transformer="backbone"`.
-- `residual_global` is ours, off by default: the frozen encoder's unit global feature is added to what a linear map of
-  the transformer's feature, zero at the start, makes of it, so that step 0 is the frozen encoder.
+- `residual_global` is ours, off by default: the frozen encoder's global feature joins the class token, and as a unit
+  vector it is added to what a linear map of the transformer's feature, zero at the start, makes of it, so that step 0
+  is the frozen encoder.
 """
 
 from __future__ import annotations
@@ -115,10 +116,12 @@ class _Sequence(nn.Module):
         self.start = nn.Parameter(torch.randn(width) * 0.02)
         self.positions = nn.Parameter(torch.randn(1 + length, width) * 0.02)
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Turn (n, L, width_in) into (n, 1 + L, width)."""
+    def forward(self, tokens: torch.Tensor, plain: torch.Tensor | None = None) -> torch.Tensor:
+        """Turn (n, L, width_in) into (n, 1 + L, width); `plain` (n, width_in) is added to the class token."""
         projected = self.projection(tokens)
         start = self.start.to(projected.dtype).expand(len(tokens), 1, -1)
+        if plain is not None:
+            start = start + self.projection(plain)[:, None]
         joined: torch.Tensor = torch.cat([start, projected], dim=1) + self.positions[: 1 + tokens.shape[1]]
         return joined
 
@@ -201,16 +204,20 @@ class DMF(nn.Module):
         added: torch.Tensor = unit(plain) + self.out(start * (RESIDUAL_LENGTH * start.shape[-1] ** -0.5))
         return added
 
+    def _given(self, plain: torch.Tensor) -> torch.Tensor | None:
+        """What joins the class token: with `residual_global` the frozen encoder's feature, or it could not be bent."""
+        return None if self.out is None else plain
+
     def _image_features(self, images: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             plain, tokens, _ = self.backbone.image_tokens(images)
-        return self._finished(self.transformer(self.image(tokens)), plain)
+        return self._finished(self.transformer(self.image(tokens, self._given(plain))), plain)
 
     def _text_features(self, ids: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             pick = self.options.key_words and bool(self.finder.patterns)
             plain, tokens, lengths = self.backbone.text_tokens(self._key_words(ids) if pick else ids)
-        sequence = self.text(tokens)
+        sequence = self.text(tokens, self._given(plain))
         mask = torch.arange(sequence.shape[1], device=ids.device)[None] <= lengths[:, None]
         return self._finished(self.transformer(sequence, mask), plain)
 

@@ -1,13 +1,17 @@
 """Ablations on drawn people: rows, seeds, resuming, the table."""
 
 import dataclasses
+import importlib.util
 import json
 import statistics
+import sys
+from pathlib import Path
 
 import pytest
 
 from reidtrain import train as train_module
 from reidtrain.ablation import FROZEN, Ablation, Plan, ablate, expand
+from reidtrain.config import differences
 from reidtrain.errors import UserError
 from reidtrain.results import read_result
 
@@ -110,3 +114,15 @@ def test_all_stands_for_a_preset_and_its_rows(plan):
 
 def test_each_seed_may_have_data_of_its_own():
     assert Plan(("a",), ("/data/world-{seed}", "/data/more"), (7,)).data(7) == ["/data/world-7", "/data/more"]
+
+
+def test_rows_of_the_benchmark_differ_from_the_model_they_are_compared_with():
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "ablations.py"
+    spec = importlib.util.spec_from_file_location("ablations", path)
+    benchmark = importlib.util.module_from_spec(spec)
+    sys.modules["ablations"] = benchmark  # dataclasses look their module up
+    spec.loader.exec_module(benchmark)
+    for table in benchmark.TABLES.values():
+        configs = Plan(table.rows, ("nowhere",), (0,), table.settings).configs()
+        first, *others = configs.values()
+        assert all(differences(first, other) for other in others)

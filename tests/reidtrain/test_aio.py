@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 
+from reidtrain.backbones import build_backbone
 from reidtrain.batch import MODALITIES
 from reidtrain.errors import UserError
 from reidtrain.losses import feature_binding, unit
@@ -32,6 +33,16 @@ def test_a_copied_tokenizer_gives_the_trunks_own_feature():
         expected, _, _ = model.backbone.image_tokens(batch.images["rgb"])
         got = model.encode(batch, ("rgb",)) @ model.backbone.clip.visual.proj
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_copied_tokenizers_give_in_training_what_the_trunk_knows():
+    backbone = build_backbone("demo")  # its stem has BatchNorm
+    images = torch.randn(4, 3, *backbone.image_size)
+    expected = backbone.patch_embedding(images)
+    model = build_model("aio", backbone, image_tokenizer="trunk").train()
+    for _ in range(2):
+        torch.testing.assert_close(model.image_tokenizers["rgb"](images), expected)
+    assert all(tokenizer.training for tokenizer in build_model("aio", backbone).train().image_tokenizers.values())
 
 
 def test_step_zero_of_the_residual_is_the_frozen_encoder():

@@ -76,6 +76,17 @@ def test_starts_of_the_transformer():
         )
 
 
+def test_with_a_residual_the_transformer_sees_the_frozen_feature(monkeypatch):
+    model, batch = make(residual_global=True).eval(), make_batch()
+    torch.nn.init.normal_(model.out.weight)
+    plain, tokens, grid = model.backbone.image_tokens(batch.images["rgb"])
+    tokens = tokens[:1].expand_as(tokens)  # people whose patches look the same
+    monkeypatch.setattr(model.backbone, "image_tokens", lambda images: (plain, tokens, grid))
+    with torch.no_grad():
+        added = model.encode(batch, ("rgb",)) - unit(plain)
+    assert not torch.allclose(added[0], added[1], atol=1e-3)
+
+
 def test_what_is_refused():
     with pytest.raises(UserError, match=r"modality_mix is 3.*; .*heads is 3"):
         make(modality_mix=3, heads=3)

@@ -1,0 +1,130 @@
+"""The papers' ablations on the drawn world, three seeds of world and training each.
+
+python benchmarks/ablations.py                          # all tables; run it again after a kill: it goes on
+python benchmarks/ablations.py --tables routing --seeds 0 1 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from reidtrain.ablation import Ablation, Plan, ablate
+from reidtrain.batch import SEVEN_MODES
+
+ROOT = Path(__file__).resolve().parents[1]
+WORLD = {"train": 400, "val": 100, "test": 200, "observations": 4, "detail": 0.6}
+SEVEN = tuple(mode.name for mode in SEVEN_MODES)
+SHORT = ("select.split=none", "train.threads=0", "sampler.batch_size=32")
+FLEXIREID = (*SHORT, "train.steps=40")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a paper, on one schedule.
+
+    Args:
+        title: of the paper's table.
+        rows: presets, the full model first.
+        modes: asked and averaged.
+        settings: the schedule, the same for all rows.
+    """
+
+    title: str
+    rows: tuple[str, ...]
+    modes: tuple[str, ...]
+    settings: tuple[str, ...]
+
+
+def rows(preset: str, *names: str) -> tuple[str, ...]:
+    """The preset and its rows of these names."""
+    return (preset, *(f"{preset}:{name}" for name in names))
+
+
+TABLES = {
+    "components": Table(
+        "FlexiReID, components (table 3)",
+        rows("flexireid-demo", "mlp-adapter", "experts-without-entropy", "experts", "no-missing-embeddings"),
+        SEVEN,
+        FLEXIREID,
+    ),
+    "routing": Table(
+        "FlexiReID, routing (table 4), and entropy",
+        rows("flexireid-demo", "top-1", "soft", "hash", "no-entropy"),
+        SEVEN,
+        FLEXIREID,
+    ),
+    "fusion": Table(
+        "FlexiReID, fusion (table 5)", rows("flexireid-demo", "concat", "sum", "hierarchical"), SEVEN, FLEXIREID
+    ),
+    "experts": Table(
+        "FlexiReID, number of experts at threshold 0.4, and threshold at 6 (figure 5)",
+        rows("flexireid-demo", "experts-2", "experts-10", "threshold-02", "threshold-08"),
+        SEVEN,
+        FLEXIREID,
+    ),
+    "unireid": Table(
+        "UNIReID, dynamic weights and interaction (table 2)",
+        rows("unireid-demo", "tasks", "dynamic", "interaction"),
+        ("T->R", "S->R", "T+S->R"),
+        (*SHORT, "train.steps=60"),
+    ),
+    "aio": Table(
+        "AIO, heads (table 4)",
+        rows("aio-demo", "va", "va-ce", "fb"),
+        ("R->R", "I->R", "S->R", "T->R", "T+S->R"),
+        (*SHORT, "train.steps=30"),
+    ),
+    "dmf": Table(
+        "DMF, pre-training (table I)",
+        rows("dmf-demo", "text-only", "image-only", "none"),
+        ("R->R",),
+        ("select.split=none", "train.threads=0"),
+    ),
+}
+
+
+def build_worlds(folder: Path, seeds: list[int]) -> None:
+    """Draw the world of each seed, as `manifests/demo.yaml` does, without synthetic variants: nothing reads them."""
+    command = Path(sys.executable).with_name("reidsynth")
+    for seed in seeds:
+        settings = [part for key, value in {**WORLD, "seed": seed}.items() for part in ("--set", f"{key}={value}")]
+        subprocess.run([command, "demo", "--out", folder / str(seed), *settings], check=True, stdout=subprocess.DEVNULL)
+
+
+def run(name: str, out: Path, seeds: list[int]) -> Ablation:
+    """Train and evaluate what a table lacks; rows that tables share are run once."""
+    table = TABLES[name]
+    plan = Plan(
+        presets=table.rows,
+        manifests=(str(out / "worlds" / "{seed}"),),
+        seeds=tuple(seeds),
+        settings=table.settings,
+        modes=table.modes,
+        frozen=True,
+    )
+    return ablate(plan, out / "runs")
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=ROOT / "data" / "ablations")
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    out = options.out.resolve()
+    build_worlds(out / "worlds", options.seeds)
+    for name in options.tables:
+        found = run(name, out, options.seeds)
+        print(f"\n{TABLES[name].title}\n\n{found.table(as_markdown=True)}", flush=True)
+        (out / f"{name}.md").write_text(found.table(as_markdown=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
