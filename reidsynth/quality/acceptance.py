@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from reidsynth.quality.encoders import Encoder
 
 _ASKING, _SEARCHED = ("query", "query+gallery"), ("gallery", "query+gallery")
+FEW = 50
+"""People below which a sample is small."""
+
 _COLUMNS = ("sample_id", "dataset", "pid", "role", "derived_from")
 MOST_OF_A_PERSON = 20
 """Queries, and photographs in the gallery, of one person: more tell little more and cost as much."""
@@ -70,6 +73,7 @@ class Acceptance:
     ) -> None:
         self.manifest, self.split, self.encoder, self.progress = manifest, split, encoder, progress
         self.sample = sample_people(manifest, split, people=people, seed=seed)
+        self.people: dict[str, int] = {}  # table -> people who had anything to find
         self._gallery: tuple[np.ndarray, np.ndarray] | None = None
         self._known: dict[str, tuple[Numbers, Numbers] | None] = {}
 
@@ -91,6 +95,7 @@ class Acceptance:
         same = people[rows][:, None] == people[found][None, :]
         own = sources[rows][:, None] == sources[found][None, :]
         ranked = rank(queries, self._searched()[1], same, same & own)
+        self.people[table] = len(np.unique(people[rows][ranked.valid]))
         return summarised(table, ranked, people[rows]) if ranked.valid.any() else None
 
     def _searched(self) -> tuple[np.ndarray, np.ndarray]:
@@ -170,6 +175,19 @@ def _sources(ids: list[str], derived_from: list[str | None]) -> np.ndarray:
     return np.array(found, dtype=np.int64)
 
 
+def few(found: Numbers, people: int) -> tuple[str, ...]:
+    """A warning where the sample is small.
+
+    Args:
+        found: numbers of the table.
+        people: who had anything to find.
+    """
+    if people >= FEW:
+        return ()
+    many = f"{people} people with {found.n} queries are" if people > 1 else f"{found.n} queries for one person are"
+    return (f"{many} few: another sample may give quite other numbers",)
+
+
 def summarised(table: str, ranked: Ranked, people: np.ndarray) -> tuple[Numbers, Numbers]:
     """Means over queries with their standard error over people, and what chance would reach.
 
@@ -186,7 +204,7 @@ def summarised(table: str, ranked: Ranked, people: np.ndarray) -> tuple[Numbers,
         name=table,
         n=n,
         values={name: float(column.mean()) for name, column in columns.items()},
-        spread={name: _standard_error(column, people[valid]) for name, column in columns.items()},
+        spread={name: error for name, column in columns.items() if (error := _standard_error(column, people[valid]))},
         about=about,
     )
     chance = {"R1": float(ranked.chance_first[valid].mean()), "mAP": float(ranked.chance_ap[valid].mean())}
@@ -194,7 +212,10 @@ def summarised(table: str, ranked: Ranked, people: np.ndarray) -> tuple[Numbers,
 
 
 def _standard_error(values: np.ndarray, people: np.ndarray) -> float:
-    """Of the mean, where the queries of one person are not independent: residuals are added up by person."""
+    """Of the mean, where the queries of one person are not independent: residuals are added up by person.
+
+    0 where it is unknown (one person) or the values are all the same.
+    """
     _, number = np.unique(people, return_inverse=True)
     groups = int(number.max()) + 1
     if groups < 2:

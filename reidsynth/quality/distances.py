@@ -81,7 +81,8 @@ def distance(
     seed = features.seed
     numbers = measured(made.table, found, real, seed)
     half = np.random.default_rng(sample_seed(seed, made.table, "halves")).permutation(len(real))
-    first, second = real[half[::2]], real[half[1::2]]
+    most = min(len(found), len(real) // 2)  # a Frechet distance compares with one of as many images
+    first, second = real[half[:most]], real[half[most : 2 * most]]
     beside = []
     if len(second) >= _FEWEST:
         beside.append(measured("two halves of the reference", first, second, seed))

@@ -205,6 +205,8 @@ class _Measuring:
         )
 
     def _acceptance(self, table: str, real: str | None) -> Iterator[Measurement]:
+        from reidsynth.quality.acceptance import few
+
         if self.acceptance is None:
             self.notes.append("the acceptance test was not run: name a frozen encoder with --encoder")
             return
@@ -230,6 +232,7 @@ class _Measuring:
             network=encoder.name,
             weights=encoder.weights,
             seed=self.asked.seed,
+            warnings=few(found[0], self.acceptance.people[table]),
             made_from=self._made_from(table, "rgb", *([real] if real else [])),
         )
 

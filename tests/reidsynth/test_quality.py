@@ -16,7 +16,7 @@ from reidsynth.manifest import open_manifest
 from reidsynth.measurements import Measurement, Numbers, joined
 from reidsynth.page import write_report
 from reidsynth.pipeline import run_step
-from reidsynth.quality.acceptance import MOST_OF_A_PERSON, Acceptance, sample_people, summarised
+from reidsynth.quality.acceptance import MOST_OF_A_PERSON, Acceptance, few, sample_people, summarised
 from reidsynth.quality.distances import measured
 from reidsynth.quality.encoders import Encoder
 from reidsynth.quality.measuring import Questions, measure, record
@@ -164,6 +164,7 @@ def test_a_reference_in_another_manifest(world, tmp_path, run, monkeypatch):
     (found,) = [o for o in measure(open_manifest(world), asked, progress=False).measurements if o.kind == "distance"]
     assert (found.against, found.found.about.split(";")[0]) == ("others:ir", "against 24")
     assert set(found.made_from) == {"captures", "ir-ca"}
+    assert found.beside[0].n == 12  # no more than half of the reference; never more than the table has
 
 
 # --- acceptance ----------------------------------------------------------------------------------------------------
@@ -212,6 +213,9 @@ def test_standard_error_counts_people_not_queries():
     found, _ = summarised("t", ranked, np.array([0, 0, 1, 1]))
     assert found.values["R1"] == 0.5
     assert found.spread["R1"] == pytest.approx(0.5)  # of two people, one found and one not: sqrt(.5 / 2)
+    assert summarised("t", ranked, np.zeros(4, int))[0].spread == {}  # one person: nobody knows
+    assert few(found, 2) == ("2 people with 4 queries are few: another sample may give quite other numbers",)
+    assert few(found, 50) == ()
     apart, _ = summarised("t", ranked, np.arange(4))
     assert apart.spread["R1"] == pytest.approx(np.sqrt(0.25 / 3))
 
