@@ -6,6 +6,35 @@
 
 The drawn world's infrared images follow from materials and skin, its sketches from strokes of a dozen artists, so
 neither can be read off the colours. Whole people are held out. PSNR and SSIM are means over held-out pairs.
+
+Measured on one core of a 2-core machine (AMD EPYC, Zen 4) while other jobs ran on it. 400 people at 128x64, of whom 40
+are held out; a narrow network (16 and 8 channels, six downs), batches of 4, four epochs at five times the paper's
+learning rates: 1,440 steps on 1,440 pairs, 4.6 CPU minutes for infrared and 4.9 for sketches.
+
+    | 160 held-out pairs | infrared: PSNR (dB) | SSIM | sketch: PSNR (dB) | SSIM |
+    |---|---|---|---|---|
+    | translator | 19.80 | .618 | 17.51 | .796 |
+    | luminance | 10.07 | .243 | 13.21 | .589 |
+    | inverted luminance | 8.32 | .133 | 1.34 | -.046 |
+    | mean training image | 18.21 | .472 | 14.21 | .401 |
+
+By epoch, infrared: 19.24 / .576, 19.19 / .588, 19.48 / .607, 19.80 / .618; sketch: 16.65 / .746, 17.17 / .775,
+17.36 / .791, 17.51 / .796. On the sheets the infrared images have the right figures, stripes and straps, but the
+brightness of a garment is a guess (its colour does not tell its material), noise and background details are missing,
+and a bright object of the background may glow. Sketches have outlines and folds; hatching turns into grey, since nothing
+tells where its strokes lie. The margin over the mean image is 1.6 dB and 3.3 dB: this shows that the method learns, not
+how well it does on photographs.
+
+With SSIM taken on signed values instead of from black on, as an earlier version of the loss did, the same run for
+infrared ended at 19.43 dB and .590.
+
+    | network | crops | images/s, a core | training pairs/s, a core |
+    |---|---|---|---|
+    | 64 channels, 256x128 (the paper's width) | 256x128 | 10.4 | 0.2 |
+    | 16 channels, 128x64 | 256x128 | 444 | 26 |
+
+At the paper's width most of a training step is the discriminator, which has 77 of the 118 million weights; a run of 200
+epochs wants a GPU. None was at hand when this was measured, so that images/s and the busy share on CUDA are not told.
 """
 
 from __future__ import annotations
