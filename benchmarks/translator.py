@@ -21,9 +21,9 @@ learning rates: 1,440 steps on 1,440 pairs, 4.6 CPU minutes for infrared and 4.9
 By epoch, infrared: 19.24 / .576, 19.19 / .588, 19.48 / .607, 19.80 / .618; sketch: 16.65 / .746, 17.17 / .775,
 17.36 / .791, 17.51 / .796. On the sheets the infrared images have the right figures, stripes and straps, but the
 brightness of a garment is a guess (its colour does not tell its material), noise and background details are missing,
-and a bright object of the background may glow. Sketches have outlines and folds; hatching turns into grey, since nothing
-tells where its strokes lie. The margin over the mean image is 1.6 dB and 3.3 dB: this shows that the method learns, not
-how well it does on photographs.
+and a bright object of the background may glow. Sketches have outlines and folds; hatching turns into grey, since
+nothing tells where its strokes lie. The margin over the mean image is 1.6 dB and 3.3 dB: this shows that the method
+learns, not how well it does on photographs.
 
 With SSIM taken on signed values instead of from black on, as an earlier version of the loss did, the same run for
 infrared ended at 19.43 dB and .590.
