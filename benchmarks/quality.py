@@ -20,10 +20,10 @@ distances and of the searches is the shipped demo backbone, which knows drawn pe
 
     distance                       n    Frechet   kernel
     ir-ca to ir                    800  197.9      6.34 +- 0.10
-      two halves of the reference  400    3.9     -0.01 +- 0.02
+      two halves of the reference  400    3.6     -0.01 +- 0.01
       photographs as they are      800  197.5      1.74 +- 0.03
     lineart-standard to sketch     800  181.9      6.55 +- 0.16
-      two halves of the reference  400    9.5      0.02 +- 0.04
+      two halves of the reference  400    9.7      0.02 +- 0.04
       photographs as they are      800  132.9      1.46 +- 0.04
 
     search, R1 / mAP (%)  made         real         photographs  chance
