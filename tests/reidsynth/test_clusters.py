@@ -32,7 +32,7 @@ SOURCE = {"train": 110, "val": 0, "test": 4, "observations": 2, "height": 64, "w
 RECIPE = """
 recipe: 1
 name: killed
-source: {name: demo, train: 700, val: 0, test: 20, observations: 2, height: 64, width: 32}
+source: {name: demo, train: 150, val: 0, test: 600, observations: 2, height: 64, width: 32}
 steps:
   - {step: remove-background, method: grabcut}
   - {step: build-sketch, method: lineart-standard}
@@ -177,9 +177,20 @@ def working(node) -> list[int]:
     return [child.pid for child in children if "Actor.run" in " ".join(child.cmdline())]
 
 
-def command(recipe: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def command(recipe: Path, out: Path, *options: str):
+    """A build in a process of its own, which ends with the block."""
     arguments = [sys.executable, "-m", "reidsynth", "build", str(recipe), "--out", str(out), *options]
-    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as build:
+        try:
+            yield build
+        finally:
+            build.kill()
+
+
+def finish(recipe: Path, out: Path, *options: str) -> None:
+    with command(recipe, out, *options) as build:
+        assert build.wait(300) == 0, build.stderr.read().decode()
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +199,7 @@ def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     recipe = folder / "recipe.yaml"
     recipe.write_text(RECIPE)
-    assert command(recipe, folder / "m", "--workers", "1").wait() == 0
+    finish(recipe, folder / "m", "--workers", "1")
     return recipe, tree(folder / "m")
 
 
@@ -197,23 +208,25 @@ def undisturbed(tmp_path_factory):
 def test_killed_worker_and_lost_node_change_no_byte(tmp_path, undisturbed, killed):
     recipe, expected = undisturbed
     out = tmp_path / "disturbed"
-    with two_nodes({"num_cpus": 1}, {"num_cpus": 1}) as (cluster, second):
-        build = command(recipe, out, "--engine", "ray", "--address", cluster.address)
-        until(lambda: (out / "mask-grabcut").is_dir() and working(cluster.head_node))
+    with (
+        two_nodes({"num_cpus": 1}, {"num_cpus": 1}) as (cluster, second),
+        command(recipe, out, "--engine", "ray", "--address", cluster.address) as build,
+    ):
+        until(lambda: (out / "mask-grabcut").is_dir())
         os.kill(until(lambda: working(cluster.head_node))[0], signal.SIGKILL)
-        time.sleep(1.0)
         until(lambda: working(second))
         assert build.poll() is None
-        assert not list(out.glob("mask-grabcut/train*.parquet")), "both were to be lost while one table was made"
         cluster.remove_node(second, allow_graceful=False)
+        assert not list(out.glob("mask-grabcut/train*.parquet")), "both were to be lost before a shard was finished"
         if killed:
-            until(lambda: (out / "sketch-lineart-standard").is_dir())
-            assert build.poll() is None
+            until(lambda: list(out.glob("mask-grabcut/train*.parquet")))
+            assert not list(out.glob("mask-grabcut/test*.parquet"))
             build.kill()
             assert build.wait() == -signal.SIGKILL
-            assert command(recipe, out, "--workers", "2").wait() == 0
         else:
             assert build.wait(300) == 0, build.stderr.read().decode()
+    if killed:
+        finish(recipe, out, "--workers", "2")
     assert tree(out) == expected
 
 
@@ -235,10 +248,10 @@ def test_interrupted_command_leaves_no_process(tmp_path, how):
 
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
-    build = command(recipe, tmp_path / "m", "--engine", "ray", "--workers", "2")
-    below = until(lambda: busy(psutil.Process(build.pid).children(recursive=True)))
-    build.send_signal(how)
-    assert build.wait(60) != 0
+    with command(recipe, tmp_path / "m", "--engine", "ray", "--workers", "2") as build:
+        below = until(lambda: busy(psutil.Process(build.pid).children(recursive=True)))
+        build.send_signal(how)
+        assert build.wait(60) != 0
     # After a SIGKILL two agents of Ray look for their head node for a minute before they end.
     _, left = psutil.wait_procs(below, timeout=180 if how == signal.SIGKILL else 20)
     assert not left
