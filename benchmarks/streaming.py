@@ -24,17 +24,38 @@ Measured on 2 cores that others used as well; the drawn folders lie on ext4.
 Extrapolated from the second row, not measured: the 4.8 million rows of the real annotation need about a minute for the
 index and two and a half for the keys, of one core.
 
-| ingest of synth-pedes | rows | ingest, s | peak MB | again, s | peak MB |
-|---|---|---|---|---|---|
-| | 10,000 | 17.5 | 235 | 1.1 | 248 |
-| | 30,000 | 49.3 | 288 | 2.5 | 292 |
-| commit bdaf798 | 100,000 | | 207 | | 217 |
-| commit bdaf798 | 300,000 | | 236 | | 249 |
+With `--steps`, two workers: peaks from the beginning of ingest or step until so many rows were written. The crops are
+64 of 128x64, linked.
 
-The last two are of an earlier commit, with a larger index cache and fewer checks of captions, and were not repeated
-since, so growth from 30,000 rows on is not known for this code. While rows are read the resident memory stays between
-175 and 177 MB (a run of 14,000 rows); what is added comes at the end, when shards are counted and the preview is
-written.
+| `--steps`, local engine, 100,000 rows | this process, MB | larger worker, MB |
+|---|---|---|
+| ingest, 10,000 rows | 206 | 175 |
+| ingest, 50,000 rows | 206 | 177 |
+| ingest, 100,000 rows | 206 | 177 |
+| ingest, to the end | 215 | 177 |
+| build-ir channel-augmentation, 10,000 rows | 211 | 201 |
+| build-ir channel-augmentation, 50,000 rows | 211 | 201 |
+| build-ir channel-augmentation, 100,000 rows | 211 | 201 |
+| build-ir channel-augmentation, to the end | 215 | 201 |
+| build-sketch lineart-standard, 10,000 rows | 210 | 212 |
+| build-sketch lineart-standard, 50,000 rows | 213 | 212 |
+| build-sketch lineart-standard, 100,000 rows | 213 | 212 |
+| build-sketch lineart-standard, to the end | 224 | 212 |
+
+The same with 10,000 rows in all: 189, 190 and 197 MB at the ends, workers 175, 198 and 208. So ten times the rows cost
+27 MB. Until the preview read every table in order, with one shard open and one row group kept, the ends of 100,000
+rows stood at 399, 441 and 514 MB, those of 10,000 at 217, 228 and 246.
+
+| `--steps --engine ray`, 20,000 rows | this process, MB | larger worker, MB |
+|---|---|---|
+| ingest, 10,000 rows | 190 | 233 |
+| ingest, to the end | 255 | 234 |
+| build-ir channel-augmentation, 10,000 rows | 246 | 254 |
+| build-ir channel-augmentation, to the end | 257 | 254 |
+| build-sketch lineart-standard, 10,000 rows | 251 | 260 |
+| build-sketch lineart-standard, to the end | 267 | 260 |
+
+Workers share 9 MB of Ray's object store at most; Ray's own processes on this machine are not in the table.
 """
 
 from __future__ import annotations

@@ -68,6 +68,7 @@ class RayEngine:
         self._folder: Path | None = None
         self._pool: list[_Worker] = []
         self._actor: Any = None
+        self._begun = False
         self._ray = import_ray()
 
     @property
@@ -86,12 +87,11 @@ class RayEngine:
 
     def __exit__(self, *exception: object) -> None:
         """End the workers, abandoning what they still hold, and a cluster of this engine's own."""
-        for worker in self._pool:
-            self._ray.kill(worker.actor)
         self._pool.clear()
-        if self._actor is not None:
-            self._actor = None
-            self._ray.shutdown()
+        self._actor = None
+        if self._begun:  # also where it was interrupted before it was connected
+            self._begun = False
+            self._ray.shutdown()  # workers end with their owner
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
@@ -178,6 +178,11 @@ class RayEngine:
     def _connect(self) -> None:
         if self._actor is not None:
             return
+        if self.address != "local":
+            check_address(self.address)
+        if self._ray.is_initialized():
+            raise UserError("this process is connected to a Ray cluster already: call ray.shutdown() first")
+        self._begun = True
         about = {
             "log_to_driver": False,
             "logging_level": "ERROR",
@@ -186,7 +191,6 @@ class RayEngine:
         if self.address == "local":
             self._start(about)
         else:
-            check_address(self.address)
             package = str(Path(reidsynth.__file__).parent)  # workers run this code, whatever release lies there
             try:
                 self._ray.init(address=self.address, runtime_env={"py_modules": [package]}, **about)

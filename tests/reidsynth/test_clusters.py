@@ -113,6 +113,13 @@ def test_cluster_of_our_own_is_on_loopback(engine):
     assert {address.removeprefix("::ffff:") for address in found} == {"127.0.0.1"}
 
 
+def test_another_engine_of_this_process_waits_its_turn(engine):
+    list(engine.imap(cluster_blocks.square, range(2)))
+    with RayEngine(1) as second, pytest.raises(UserError, match="connected to a Ray cluster already"):
+        list(second.imap(cluster_blocks.square, range(2)))
+    assert list(engine.imap(cluster_blocks.square, range(3))) == [0, 1, 4]
+
+
 def test_worker_with_other_packages_refuses():
     home = deciding_versions()
     Actor(home, "head").ready()
