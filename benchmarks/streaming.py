@@ -55,7 +55,9 @@ rows stood at 399, 441 and 514 MB, those of 10,000 at 217, 228 and 246.
 | build-sketch lineart-standard, 10,000 rows | 251 | 260 |
 | build-sketch lineart-standard, to the end | 267 | 260 |
 
-Workers share 9 MB of Ray's object store at most; Ray's own processes on this machine are not in the table.
+Workers share 9 MB of Ray's object store at most; Ray's own processes on this machine are not in the table. What the
+command itself spends on sending rows, fetching results and writing them, on 12,000 rows (`--rows 12000 --engine ray`):
+5.7 CPU seconds for ingest, start of the cluster included, 1.0 for channel-augmentation, 1.1 for lineart-standard.
 """
 
 from __future__ import annotations
@@ -230,12 +232,13 @@ def measure_steps(root: str, out: str, engine: str, workers: int) -> dict[str, t
         run = Run(watched, progress=False)  # type: ignore[arg-type] # it is opened and closed here
         for name, method, parameters in (("ingest", "", {}), *STEPS):
             watched.begin(method or name)
-            begun = time.monotonic()
+            begun, spent = time.monotonic(), time.process_time()
             if method:
                 run_step(Path(out), name, method, parameters, run=run)
             else:
                 ingest(Path(out), "synth-pedes", {"root": root}, run=run)
-            watched.note(f"to the end ({time.monotonic() - begun:.0f} s)")
+            took, own = time.monotonic() - begun, time.process_time() - spent
+            watched.note(f"to the end ({took:.0f} s, {own:.1f} CPU s of this process)")
     return watched.peaks
 
 
