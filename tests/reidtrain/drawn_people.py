@@ -75,7 +75,7 @@ class People:
         view = int(record.sample_id[-1])
         infrared = np.full_like(photo[:, :, 0], 90) if self.blank and view % self.blank == 0 else photo[:, :, 0]
         sketch = np.full((40, 20), 255, np.uint8)
-        sketch[:: 2 + record.pid % 5] = 0
+        sketch[10 + record.pid % 8 : 38 : 2 + record.pid % 5, 4:16] = 0
         made = {
             "rgb": images.encode(photo, "jpeg"),
             "ir": images.encode(infrared),
