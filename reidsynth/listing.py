@@ -152,9 +152,9 @@ def relative_problem(relative: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=32)
-def _resolved(root: Path) -> Path:
-    return root.resolve()
+@lru_cache(maxsize=1024)
+def _resolved(folder: Path) -> Path:
+    return folder.resolve()
 
 
 def inside(root: Path, relative: str) -> Path:
@@ -168,13 +168,13 @@ def inside(root: Path, relative: str) -> Path:
         raise BadPath(f"path {problem}")
     path = root / relative
     try:
-        target = path.resolve(strict=True)
+        target = path.resolve(strict=True) if path.is_symlink() else _resolved(path.parent) / path.name
     except (OSError, RuntimeError):
         raise BadPath(MISSING) from None
     if not target.is_relative_to(_resolved(root)):
         raise BadPath("link leaves the data set's folder")
     if not target.is_file():
-        raise BadPath("is no file")
+        raise BadPath("is no file" if target.exists() else MISSING)
     return path
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 _CELLS = (8, 4)  # rows and columns: a person's height and width in parts
 _INK = 200  # grey values below it are ink
+_FLAT = 2.0  # standard deviation in grey values, below which there is nothing to follow
 _FEWEST = 32  # pixels of ink; fewer correlate with anything
 
 
@@ -46,12 +47,14 @@ def likeness(grey: np.ndarray, photo: np.ndarray) -> float:
     Returns:
         0..1; 0 where there is hardly any ink, or all of it is equally dark.
     """
+    import cv2
+
     inked = grey < _INK
-    if int(inked.sum()) < _FEWEST:
+    if int(np.count_nonzero(inked)) < _FEWEST:
         return 0.0
     ours = grey[inked].astype(np.float64)
-    theirs = photo[inked].astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    theirs = cv2.cvtColor(np.ascontiguousarray(photo), cv2.COLOR_RGB2GRAY)[inked].astype(np.float64)
     ours, theirs = ours - ours.mean(), theirs - theirs.mean()
-    size = float(np.sqrt((ours**2).sum() * (theirs**2).sum()))
-    flat = min(float(ours.std()), float(theirs.std())) < 2.0
-    return 0.0 if flat else abs(float((ours * theirs).sum())) / size
+    squares = float(ours @ ours), float(theirs @ theirs)
+    flat = min(squares) < _FLAT**2 * len(ours)
+    return 0.0 if flat else abs(float(ours @ theirs)) / (squares[0] * squares[1]) ** 0.5
