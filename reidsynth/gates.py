@@ -7,6 +7,7 @@ they fit one column. A score that cannot be known (the confidence of a hand-made
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -218,13 +219,16 @@ def _check_ir(scores: Scores, limits: Thresholds) -> str | None:
     return "infrared image is just grey" if _above(scores["grey"], limits.ir_grey) else None
 
 
+_LETTERLESS = re.compile(r"[\W\d_]*")
+
+
 def _measure_text(text: np.ndarray | Text) -> Scores:
     assert isinstance(text, Text), "captions are judged as Text"
     from reidsynth import language
     from reidsynth.tokens import clip_tokens
 
     told = dict.fromkeys([*text.captions, *([text.short] if text.short else [])])  # the short one is often one of them
-    words = [sum(any(letter.isalpha() for letter in word) for word in caption.split()) for caption in text.captions]
+    words = [sum(not _LETTERLESS.fullmatch(word) for word in caption.split()) for caption in text.captions]
     regions = {region for caption in told for region in language.contradictions(caption, text.attributes or {})}
     return {
         "words": float(min(words, default=0)),

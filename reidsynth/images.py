@@ -29,6 +29,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff",
 
 _ORIENTATION = 0x0112
 _TRANSPOSED = range(5, 9)
+_TURNING = frozenset({"exif", "xmp"})  # where a JPEG tells its orientation
 _KEPT_FORMATS = frozenset({"jpeg", "png"})
 
 
@@ -192,7 +193,8 @@ def _format(image: Image.Image) -> str:
 
 def _pixels(image: Image.Image) -> np.ndarray:
     image.load()
-    upright = ImageOps.exif_transpose(image)
+    turned = image.format != "JPEG" or not _TURNING.isdisjoint(image.info)
+    upright = ImageOps.exif_transpose(image) if turned else image
     return np.ascontiguousarray(np.asarray(_as_rgb(upright)))
 
 

@@ -181,9 +181,11 @@ def contradictions(caption: str, attributes: Mapping[str, str | None]) -> tuple[
     nouns = _nouns(words)
     found = ["gender"] if _other_gender(set(words), attributes.get("gender")) else []
     for region, fields in _COLOUR_FIELDS.items():
+        if not attributes.get(fields[0]):
+            continue  # what is unknown contradicts nothing
         known = _compatible(" ".join(attributes.get(field) or "" for field in fields).split())
         told = {name for at, noun in nouns if _REGION[noun] == region for name in _colours_before(words, at)}
-        if attributes.get(fields[0]) and known and told and not told & known:
+        if known and told and not told & known:
             found.append(region)
     kind = _LOWER_KINDS.get((attributes.get("lower_type") or "").split(" ")[-1])
     kinds = {_lower_kind(words, at) for at, noun in nouns if noun in _LOWER_KINDS} - {None}
