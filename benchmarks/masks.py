@@ -29,6 +29,9 @@ photograph in place of its repeated border the photographs gave .705 and .709.
 
 A light network leaves half of the time to the work around it, which is what gets cheaper; a heavy one is the time, and
 no code around it can make it faster. Both models here take one photograph a run, as rembg's own do.
+
+On all cores, by the clock, without other load, the heavy network: rembg.remove with one session on two cores 1.156
+images/s, one worker on each core 1.145, .99 times; so nothing is gained there either.
 """
 
 from __future__ import annotations
