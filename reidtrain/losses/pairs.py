@@ -47,12 +47,14 @@ def _matches(
     image_ids: torch.Tensor | None,
     text_image_ids: torch.Tensor | None,
     image_id_factor: float,
+    dtype: torch.dtype,
 ) -> torch.Tensor:
-    labels = (pids[:, None] == text_pids[None, :]).to(torch.float32)
+    """Weights of partners, in the precision of the loss: 0.3 in float32 is another number than in float64."""
+    labels = (pids[:, None] == text_pids[None, :]).to(dtype)
     if image_ids is None:
         return labels
     others = image_ids if text_image_ids is None else text_image_ids
-    same_image = (image_ids[:, None] == others[None, :]).to(torch.float32)
+    same_image = (image_ids[:, None] == others[None, :]).to(dtype)
     return (labels - same_image).clamp_min(0) * image_id_factor + same_image
 
 
@@ -70,7 +72,7 @@ def _divergence(logits: torch.Tensor, labels: torch.Tensor, eps: float) -> torch
 def sdm(
     image: torch.Tensor,
     text: torch.Tensor,
-    pids: torch.Tensor,
+    pids: torch.Tensor | tuple[torch.Tensor, torch.Tensor],
     *,
     scale: float | torch.Tensor = 50.0,
     text_pids: torch.Tensor | None = None,
@@ -87,10 +89,10 @@ def sdm(
 
     Args:
         image: (B, D) features.
-        text: (C, D) features; C = B unless `text_pids` is given.
-        pids: (B,) identity labels of `image`, and of `text` where `text_pids` is None.
+        text: (C, D) features; C = B unless the identities of both sides are given.
+        pids: (B,) identity labels of both sides, or a pair ((B,), (C,)).
         scale: inverse temperature.
-        text_pids: (C,) identity labels of `text`.
+        text_pids: (C,) identity labels of `text`, in place of a pair.
         image_ids: (B,) source image of both sides, or a pair ((B,), (C,)). Where given, partners of the same image
             weigh 1 and other images of the same person `image_id_factor`.
         image_id_factor: weight of the same person's other images.
@@ -108,7 +110,8 @@ def sdm(
         True
     """
     checked(image, text)
-    partners = pids if text_pids is None else text_pids
+    pids, partners = pids if isinstance(pids, tuple) else (pids, pids)
+    partners = partners if text_pids is None else text_pids
     if len(pids) != len(image) or len(partners) != len(text):
         raise ValueError(
             f"one identity per feature is needed, received {len(pids)} and {len(partners)} "
@@ -116,7 +119,7 @@ def sdm(
         )
     ids, text_ids = image_ids if isinstance(image_ids, tuple) else (image_ids, None)
     logits = scale * (unit(image) @ unit(text).T)
-    labels = _matches(pids, partners, ids, text_ids, image_id_factor).to(logits.dtype)
+    labels = _matches(pids, partners, ids, text_ids, image_id_factor, logits.dtype)
     return _divergence(logits, labels, eps) + _divergence(logits.T, labels.T, eps)
 
 
@@ -152,6 +155,6 @@ def cmpm(image: torch.Tensor, text: torch.Tensor, pids: torch.Tensor, *, eps: fl
             f"one text and one identity per image are needed, received {len(text)} and {len(pids)} for {len(image)}"
         )
     image, text = exact(image), exact(text)
-    labels = _matches(pids, pids, None, None, 0.0).to(image.dtype)
+    labels = _matches(pids, pids, None, None, 0.0, image.dtype)
     forth, back = image @ unit(text).T, text @ unit(image).T
     return _divergence(forth, labels, eps) + _divergence(back, labels, eps)

@@ -27,11 +27,13 @@ def routing_entropy(probabilities: torch.Tensor, mask: torch.Tensor | None = Non
         0.3466
     """
     probabilities = exact(probabilities)
+    if mask is not None:
+        if mask.shape != probabilities.shape[:-1]:
+            wanted = tuple(probabilities.shape[:-1])
+            raise ValueError(f"mask must be {wanted}, one value a token, received {tuple(mask.shape)}")
+        # Taken out before the logarithm: what stands at padded places may be anything, and 0 x NaN is NaN.
+        probabilities = torch.where(mask[..., None], probabilities, 0.0)
     floor = torch.finfo(probabilities.dtype).tiny
     entropy = -(probabilities * probabilities.clamp_min(floor).log()).sum(dim=-1)
-    if mask is None:
-        return entropy.mean() if entropy.numel() else entropy.sum()
-    if mask.shape != entropy.shape:
-        raise ValueError(f"mask must be {tuple(entropy.shape)}, one value a token, received {tuple(mask.shape)}")
-    weights = mask.to(entropy.dtype)
-    return (entropy * weights).sum() / weights.sum().clamp_min(1)
+    count = entropy.numel() if mask is None else mask.sum()
+    return entropy.sum() / torch.as_tensor(count, device=entropy.device).clamp_min(1)

@@ -187,7 +187,8 @@ class ExpertLayer(nn.Module):
         if self.options.routing == "adaptive":
             gates, active = adaptive_gates(probabilities, self.options.threshold)
         elif self.options.routing == "topk":
-            chosen = probabilities.topk(self.options.top_k, dim=-1).indices
+            # Not `topk`, which leaves open what comes first of two that are equal: the lower index, as above.
+            chosen = probabilities.sort(dim=-1, descending=True, stable=True).indices[..., : self.options.top_k]
             gates = torch.zeros_like(probabilities).scatter(-1, chosen, probabilities.gather(-1, chosen))
             active = torch.full(gates.shape[:-1], self.options.top_k, device=gates.device)
         else:

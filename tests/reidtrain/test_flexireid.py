@@ -92,6 +92,18 @@ def test_expert_layer_equals_expert_by_expert(routing):
     torch.testing.assert_close(update, expected * 0.5)
 
 
+def test_top_k_takes_the_lower_index_of_equal_experts():
+    torch.manual_seed(0)
+    layer = ExpertLayer(8, ExpertOptions(count=7, routing="topk", top_k=3, width=2))
+    torch.nn.init.zeros_(layer.router.weight)
+    torch.nn.init.normal_(layer.up)
+    torch.nn.init.zeros_(layer.up_bias)
+    tokens = torch.randn(2, 4, 8)
+    before, _ = layer(tokens, None)
+    layer.up.data[6:] = 0.0  # what experts 3 to 6 would add
+    torch.testing.assert_close(layer(tokens, None)[0], before, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("routing_unit", ["token", "sequence"])
 @pytest.mark.parametrize("routing", ["adaptive", "topk", "soft", "hash"])
 def test_sparse_experts_equal_dense_ones(routing, routing_unit):

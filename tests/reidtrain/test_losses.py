@@ -80,6 +80,19 @@ def test_sdm_with_source_images_prefers_the_same_image():
     assert float(both) == pytest.approx(float(right), abs=1e-5)
 
 
+def test_sdm_weighs_other_images_of_a_person_in_the_precision_of_the_features():
+    # Zero features predict 1/2 each; labels are 1 and 0.3 of 1.3. Worked in float64, where float32's 0.3 would show.
+    zero, pids, ids = torch.zeros(2, 4, dtype=torch.float64), torch.tensor([7, 7]), torch.tensor([0, 1])
+    own, other = 1 / 1.3 + 1e-8, 0.3 / 1.3 + 1e-8
+    one_way = math.log(0.5) - (math.log(own) + math.log(other)) / 2
+    assert float(sdm(zero, zero, pids, image_ids=ids)) == pytest.approx(2 * one_way, rel=1e-13)
+
+
+def test_sdm_takes_the_identities_of_both_sides_as_a_pair():
+    image, text, pids, others = draw(3), draw(5, 1), torch.tensor([0, 1, 2]), torch.tensor([2, 2, 0, 1, 1])
+    assert torch.equal(sdm(image, text, (pids, others)), sdm(image, text, pids, text_pids=others))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("case", ["zero", "one-identity", "one-row", "tiny", "identical"])
 def test_losses_and_gradients_stay_finite(dtype, case):
@@ -128,6 +141,14 @@ def test_entropy_by_hand():
     )
     assert float(routing_entropy(probabilities.detach(), torch.zeros(3, dtype=torch.bool))) == 0.0
     assert torch.isfinite(routing_entropy(probabilities.detach().half()))
+
+
+def test_entropy_reads_nothing_of_masked_tokens():
+    probabilities = torch.tensor([[0.5, 0.5], [float("nan"), float("nan")]], requires_grad=True)
+    loss = routing_entropy(probabilities, torch.tensor([True, False]))
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(2))
+    assert probabilities.grad[1].tolist() == [0.0, 0.0]
 
 
 def test_wrong_shapes_are_named():
