@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from reidtrain.errors import UserError
+from reidtrain.options import option_mistakes
 from reidtrain.preset_files import merge, nearest, presets, resolve
 from reidtrain.sections import (
     BackboneConfig,
@@ -87,8 +88,6 @@ def load_config(preset: str, overrides: Sequence[str] = (), **data: object) -> R
         config = RunConfig.model_validate(values)
     except ValidationError as error:
         mistakes.extend(_sentence(part) for part in error.errors())
-    from reidtrain.options import option_mistakes  # brings torch along
-
     mistakes.extend(option_mistakes(values))
     if mistakes:
         listed = "".join(f"\n  - {mistake}" for mistake in mistakes)

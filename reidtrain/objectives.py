@@ -27,24 +27,18 @@ from reidtrain.models.aio import AIOOutputs
 from reidtrain.models.dmf import DMFOutputs
 from reidtrain.models.flexireid import FlexiReIDOutputs
 from reidtrain.models.unireid import UNIReIDOutputs
+from reidtrain.objective_options import DEFAULTS, TASKS
 
 Objective = Callable[[Any, Batch, Mapping[str, Any]], dict[str, torch.Tensor]]
 
-FLEXIREID_DEFAULTS: dict[str, Any] = {
-    "scale": 50.0,
-    "entropy_weight": 0.5,
-    "use_image_ids": False,
-    "image_id_factor": 0.3,
-    "mode_weights": {},
-}
 
-
-def options_of(defaults: Mapping[str, Any], options: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Fill options with defaults.
+def options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill the options of an objective with its defaults.
 
     Raises:
         UserError: for an option that the objective does not have.
     """
+    defaults = DEFAULTS[name]
     unknown = sorted(set(options) - set(defaults))
     if unknown:
         raise UserError(
@@ -68,7 +62,7 @@ def flexireid(outputs: FlexiReIDOutputs, batch: Batch, options: Mapping[str, Any
     Returns:
         `total`, `sdm`, `ada`, `active_experts` (no gradient), and `sdm/<mode>` for each mode.
     """
-    chosen = options_of(FLEXIREID_DEFAULTS, options, "flexireid")
+    chosen = options_of("flexireid", options)
     batch = gather_batch(batch)
     gallery, gallery_valid = gather(outputs.gallery), gather(outputs.gallery_valid)
     rows = len(outputs.gallery)
@@ -101,47 +95,34 @@ def flexireid(outputs: FlexiReIDOutputs, batch: Batch, options: Mapping[str, Any
     return {"total": total, **summed, **terms}
 
 
-UNIREID_DEFAULTS: dict[str, Any] = {
-    "alpha": 1.0,
-    "gamma": 3.5,
-    "interaction_weight": 1.0,
-    "detach_weights": False,
-}
-
-
 def unireid(outputs: UNIReIDOutputs, batch: Batch, options: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """The loss of UNIReID on the rows that hold photograph, sketch and caption; see `reidtrain.losses.unireid`.
 
     Args:
         outputs: of the model.
         batch: not read: a batch holds distinct identities.
-        options: `alpha` (1), `gamma` (3.5; 0 for fixed weights), `interaction_weight` (1), `detach_weights` (false).
+        options: `tasks` (text, sketch and fused; with fewer the others add nothing to the total), `alpha` (1), `gamma`
+            (3.5; 0 for fixed weights), `interaction_weight` (1), `detach_weights` (false).
 
     Returns:
         `total`, `text`, `sketch`, `fused`, `interaction`, and without a gradient `scale` and the mean confidences
         `p_text`, `p_sketch`.
     """
-    chosen = options_of(UNIREID_DEFAULTS, options, "unireid")
+    chosen = options_of("unireid", options)
     rows = gather(outputs.valid)
     features = {name: gather(feature) for name, feature in outputs.features.items()}
     if not bool(rows.any()):
         nothing = torch.stack([feature.sum() for feature in features.values()]).sum() * 0.0 + outputs.scale * 0.0
         return {"total": nothing}
     rgb, sketch, text, fused = (features[name][rows] for name in ("rgb", "sketch", "text", "fused"))
+    tasks = chosen.pop("tasks")
     losses = losses_of_unireid(rgb, sketch, text, fused, scale=outputs.scale, **chosen)
+    if set(tasks) != set(TASKS):
+        alone = torch.stack([losses[task] for task in tasks]).sum()
+        losses["total"] = alone + chosen["interaction_weight"] * losses["interaction"]
     shown = {name: losses[name] for name in ("total", "text", "sketch", "fused", "interaction")}
     confident = {name: losses[name].mean().detach() for name in ("p_text", "p_sketch")}
     return {**shown, **confident, "scale": outputs.scale.detach()}
-
-
-AIO_DEFAULTS: dict[str, Any] = {
-    "ce_weight": 1.0,
-    "va_weight": 0.3,
-    "fb_weight": 1.0,
-    "tau": 0.05,
-    "include_multimodal": False,
-    "label_smoothing": 0.0,
-}
 
 
 def aio(outputs: AIOOutputs, batch: Batch, options: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -156,7 +137,7 @@ def aio(outputs: AIOOutputs, batch: Batch, options: Mapping[str, Any]) -> dict[s
     Returns:
         `total`, and `ce`, `va`, `fb` where the batch has them.
     """
-    chosen = options_of(AIO_DEFAULTS, options, "aio")
+    chosen = options_of("aio", options)
     terms: dict[str, torch.Tensor] = {}
     total = torch.stack([feature.sum() for feature in outputs.features.values()]).sum() * 0.0
     if chosen["ce_weight"] and outputs.logits is not None:
@@ -177,9 +158,6 @@ def aio(outputs: AIOOutputs, batch: Batch, options: Mapping[str, Any]) -> dict[s
     return {"total": total, **terms}
 
 
-DMF_DEFAULTS: dict[str, Any] = {"ce_weight": 1.0, "triplet_weight": 1.0, "squared": False, "label_smoothing": 0.0}
-
-
 def dmf(outputs: DMFOutputs, batch: Batch, options: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Identity loss behind the neck plus batch-hard soft-margin triplet loss before it (DMF, eq. 1 and 2).
 
@@ -194,7 +172,7 @@ def dmf(outputs: DMFOutputs, batch: Batch, options: Mapping[str, Any]) -> dict[s
     Returns:
         `total`, `triplet`, and `ce` where there is a classifier.
     """
-    chosen = options_of(DMF_DEFAULTS, options, "dmf")
+    chosen = options_of("dmf", options)
     features, valid, labels = gather(outputs.features), gather(outputs.valid), gather(batch.labels)
     terms = {"triplet": soft_margin_triplet(features[valid], labels[valid], squared=chosen["squared"])}
     total = chosen["triplet_weight"] * terms["triplet"]
@@ -211,11 +189,3 @@ OBJECTIVES: dict[str, Objective] = {
     "flexireid": flexireid,
     "unireid": unireid,
 }
-
-DEFAULTS: dict[str, Mapping[str, Any]] = {
-    "aio": AIO_DEFAULTS,
-    "dmf": DMF_DEFAULTS,
-    "flexireid": FLEXIREID_DEFAULTS,
-    "unireid": UNIREID_DEFAULTS,
-}
-"""The options of each objective."""

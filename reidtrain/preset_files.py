@@ -2,7 +2,7 @@
 
 A preset may hold `rows`, the rows of its ablation: name -> what is different, written `PRESET:ROW` wherever a preset is
 asked for. Rows are inherited like everything else: `flexireid-demo:soft` is the row `soft` of `flexireid` on the
-settings of `flexireid-demo`; a row that makes no sense there is set to null.
+settings of `flexireid-demo`; a row that makes no sense there is set to null, and `rows: null` inherits none.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _read_preset(name: str) -> dict[str, Any]:
 
 
 def _rows(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: changes for name, changes in values["rows"].items() if changes is not None}
+    return {name: changes for name, changes in (values["rows"] or {}).items() if changes is not None}
 
 
 def _names() -> list[str]:

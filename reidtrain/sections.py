@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from reidtrain.batch import SEVEN_MODES, parse_mode
 from reidtrain.errors import UserError
@@ -17,6 +18,17 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression ({error})") from error
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
 
 
 class Section(BaseModel):
@@ -116,7 +128,7 @@ class BuiltConfig(Section):
 class GroupConfig(Section):
     """Parameters whose name matches a regular expression, and what is different for them."""
 
-    match: str
+    match: Pattern
     lr_scale: Positive = 1.0
     weight_decay: Annotated[float, Field(ge=0)] | None = None
 
@@ -191,7 +203,7 @@ class StageConfig(Section):
     """In place of `data.mix`."""
     model: dict[str, Any] = {}
     """Options that the model takes for this stage, see its `begin_stage`."""
-    restart: tuple[str, ...] = ()
+    restart: tuple[Pattern, ...] = ()
     """Regular expressions: modules with such names draw their parameters anew when the stage begins."""
     own_schedule: bool = False
 

@@ -25,12 +25,15 @@ MODELS: dict[str, str] = {
 }
 
 OPTIONS: dict[str, str] = {
-    "aio": "reidtrain.models.aio:AIOOptions",
-    "dmf": "reidtrain.models.dmf:DMFOptions",
-    "flexireid": "reidtrain.models.flexireid:FlexiReIDOptions",
-    "unireid": "reidtrain.models.unireid:UNIReIDOptions",
+    "aio": "reidtrain.models.options:AIOOptions",
+    "dmf": "reidtrain.models.options:DMFOptions",
+    "flexireid": "reidtrain.models.options:FlexiReIDOptions",
+    "unireid": "reidtrain.models.options:UNIReIDOptions",
 }
 """The dataclass of each model's options."""
+
+STAGE_OPTIONS: dict[str, tuple[str, ...]] = {"dmf": ("modality_mix",)}
+"""Options that a model takes anew in a stage, see its `begin_stage`; other models take none."""
 
 CLASSIFIERS = ("aio", "dmf")
 """Models with an option `classes`: how many identities the training data has."""

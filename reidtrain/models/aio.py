@@ -37,52 +37,13 @@ from reidtrain.batch import IMAGE_MODALITIES, MODALITIES, Batch
 from reidtrain.errors import UserError
 from reidtrain.losses import unit
 from reidtrain.models.joining import join_named
+from reidtrain.models.options import AIOOptions
 from reidtrain.models.tokenizers import AttributeFinder, ImageTokenizer, pool_tokens
 
 RESIDUAL_LENGTH = 0.1
 
 Tokens = tuple[torch.Tensor, torch.Tensor]
 """(B, L, W) tokens and (B, L) bool, which of them are real."""
-
-
-@dataclass(frozen=True, slots=True)
-class AIOOptions:
-    """Options; the defaults are the paper's.
-
-    Args:
-        classes: identities of the training data; 0 builds no classifier.
-        mask_share: share of a caption's attribute words that are masked; at least one is.
-        token_budget: most image tokens that a multimodal sequence holds over all its images, pooled to fit; None for
-            all of them.
-        image_tokenizer: `ibn`, or `trunk`.
-        text_tokenizer: `words`, or `tower`.
-        residual_global: see above.
-        fewest: modalities that a multimodal feature is drawn from in training, at least.
-        most: and at most.
-    """
-
-    classes: int = 0
-    mask_share: float = 1.0
-    token_budget: int | None = None
-    image_tokenizer: str = "ibn"
-    text_tokenizer: str = "words"
-    residual_global: bool = False
-    fewest: int = 2
-    most: int = 4
-
-    def __post_init__(self) -> None:
-        problems = []
-        for name, valid in (("image_tokenizer", ("ibn", "trunk")), ("text_tokenizer", ("words", "tower"))):
-            if getattr(self, name) not in valid:
-                problems.append(f"{name} is {getattr(self, name)!r}, choose one of {', '.join(valid)}")
-        if not 0 < self.mask_share <= 1:
-            problems.append(f"mask_share is {self.mask_share}, it must be greater than 0 and at most 1")
-        if self.token_budget is not None and self.token_budget < len(IMAGE_MODALITIES):
-            problems.append(f"token_budget is {self.token_budget}, it must be at least {len(IMAGE_MODALITIES)}")
-        if not 2 <= self.fewest <= self.most <= len(MODALITIES):
-            problems.append(f"fewest and most are {self.fewest} and {self.most}, they must lie in order within 2 to 4")
-        if problems:
-            raise UserError(f"aio: {'; '.join(problems)}")
 
 
 @dataclass(slots=True)

@@ -36,46 +36,11 @@ from reidtrain.backbones import DualEncoder
 from reidtrain.batch import Batch
 from reidtrain.errors import UserError
 from reidtrain.losses import unit
+from reidtrain.models.options import DMFOptions
 from reidtrain.models.tokenizers import AttributeFinder
 from reidtrain.trunks import fresh_trunk
 
 RESIDUAL_LENGTH = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class DMFOptions:
-    """Options; the defaults are the paper's.
-
-    Args:
-        classes: identities of the training data; 0 builds no classifier.
-        modality_mix: share of a batch's places that give their photograph, 0 to 1.
-        width: D of the transformer; ignored with `transformer="backbone"`, like `depth` and `heads`.
-        depth: its blocks.
-        heads: of each block, a divisor of `width`.
-        transformer: `fresh`, or `backbone`.
-        key_words: text samples are attribute words alone.
-        residual_global: see above.
-    """
-
-    classes: int = 0
-    modality_mix: float = 0.5
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    transformer: str = "fresh"
-    key_words: bool = True
-    residual_global: bool = False
-
-    def __post_init__(self) -> None:
-        problems = []
-        if not 0 <= self.modality_mix <= 1:
-            problems.append(f"modality_mix is {self.modality_mix}, it must lie between 0 and 1")
-        if self.transformer not in ("fresh", "backbone"):
-            problems.append(f"transformer is {self.transformer!r}, choose fresh or backbone")
-        if self.heads < 1 or self.width % self.heads:
-            problems.append(f"heads is {self.heads}, it must divide width {self.width}")
-        if problems:
-            raise UserError(f"dmf: {'; '.join(problems)}")
 
 
 @dataclass(slots=True)

@@ -22,9 +22,6 @@ from torch import nn
 
 from reidtrain.models.joining import join_sequences
 
-ROUTINGS = ("adaptive", "topk", "soft", "hash", "mlp")
-ROUTING_UNITS = ("token", "sequence")
-FORMS = ("dense", "sparse", "auto")
 SPARSE_WIDTH, SPARSE_SHARE = 32, 1 / 3
 """From which width of an adapter on, and up to which share of active experts, the sparse form is the faster one."""
 

@@ -26,88 +26,12 @@ from torch import nn
 from reidtrain.backbones import Adapter, DualEncoder, require_clip
 from reidtrain.batch import SEVEN_MODES, Batch
 from reidtrain.errors import UserError
-from reidtrain.models.experts import FORMS, ROUTING_UNITS, ROUTINGS, ExpertLayer, ExpertOptions, Routing, adaptive_gates
-from reidtrain.models.fusion import FUSIONS, QUERY_MODALITIES, Fusion, segment_tokens, stripe_tokens
+from reidtrain.models.experts import ExpertLayer, ExpertOptions, Routing, adaptive_gates
+from reidtrain.models.fusion import QUERY_MODALITIES, Fusion, segment_tokens, stripe_tokens
 from reidtrain.models.joining import join_named
+from reidtrain.models.options import FlexiReIDOptions
 
 __all__ = ["FlexiReID", "FlexiReIDOptions", "FlexiReIDOutputs", "adaptive_gates", "build"]
-
-
-@dataclass(frozen=True, slots=True)
-class FlexiReIDOptions:
-    """Options; the defaults are the paper's.
-
-    Args:
-        experts: number of experts n.
-        threshold: of the adaptive routing, 0 to 1.
-        routing: `adaptive`, `topk`, `soft`, `hash` or `mlp`.
-        routing_unit: `token` or `sequence`.
-        top_k: of the top-k routing.
-        adapter_width: bottleneck of an expert.
-        adapter_scale: factor on what the experts add.
-        moe: how experts are computed, `dense`, `sparse` or `auto`; the numbers are the same.
-        fusion: `cmqf`, `concat`, `sum`, `hierarchical` or `global-sum`.
-        missing: `learnable` or `zeros`.
-        local_tokens: K, at most the rows of the image's patch grid.
-        fusion_heads: heads of the fusion blocks, a divisor of the feature length.
-        fusion_ratio: hidden width of their FFN over the feature length.
-        residual_global: beyond the paper; see `Fusion`.
-    """
-
-    experts: int = 6
-    threshold: float = 0.6
-    routing: str = "adaptive"
-    routing_unit: str = "token"
-    top_k: int = 2
-    adapter_width: int = 64
-    adapter_scale: float = 0.1
-    moe: str = "auto"
-    fusion: str = "cmqf"
-    missing: str = "learnable"
-    local_tokens: int = 8
-    fusion_heads: int = 8
-    fusion_ratio: float = 4.0
-    residual_global: bool = False
-
-    def __post_init__(self) -> None:
-        problems = list(self._problems())
-        if problems:
-            raise UserError(f"flexireid: {'; '.join(problems)}")
-
-    def _problems(self) -> list[str]:
-        choices: dict[str, tuple[str, ...]] = {
-            "routing": ROUTINGS,
-            "routing_unit": ROUTING_UNITS,
-            "moe": FORMS,
-            "fusion": FUSIONS,
-            "missing": ("learnable", "zeros"),
-        }
-        found = [
-            f"{name} is {getattr(self, name)!r}, choose one of {', '.join(valid)}"
-            for name, valid in choices.items()
-            if getattr(self, name) not in valid
-        ]
-        for name in ("experts", "top_k", "adapter_width", "local_tokens", "fusion_heads"):
-            if getattr(self, name) < 1:
-                found.append(f"{name} is {getattr(self, name)}, it must be at least 1")
-        if not 0 <= self.threshold <= 1:
-            found.append(f"threshold is {self.threshold}, it must lie between 0 and 1")
-        if self.top_k > self.experts:
-            found.append(f"top_k is {self.top_k}, there are only {self.experts} experts")
-        return found
-
-    def expert_options(self) -> ExpertOptions:
-        """Return the part that an expert layer needs."""
-        return ExpertOptions(
-            count=self.experts,
-            routing=self.routing,
-            threshold=self.threshold,
-            top_k=self.top_k,
-            routing_unit=self.routing_unit,
-            width=self.adapter_width,
-            scale=self.adapter_scale,
-            form=self.moe,
-        )
 
 
 @dataclass(slots=True)
@@ -164,7 +88,7 @@ class FlexiReID(nn.Module):
             )
         self.backbone = backbone
         self.options = options
-        layer = options.expert_options()
+        layer = _expert_options(options)
         self.vision_experts = nn.ModuleList(
             ExpertLayer(backbone.vision_width, layer) for _ in range(backbone.vision_layers)
         )
@@ -287,6 +211,20 @@ def _encodable(modalities: Sequence[str]) -> tuple[str, ...]:
 
 def _all(present: Mapping[str, torch.Tensor], names: Sequence[str]) -> torch.Tensor:
     return torch.stack([present[name] for name in names]).all(dim=0)
+
+
+def _expert_options(options: FlexiReIDOptions) -> ExpertOptions:
+    """The part that an expert layer needs."""
+    return ExpertOptions(
+        count=options.experts,
+        routing=options.routing,
+        threshold=options.threshold,
+        top_k=options.top_k,
+        routing_unit=options.routing_unit,
+        width=options.adapter_width,
+        scale=options.adapter_scale,
+        form=options.moe,
+    )
 
 
 def _adapters(layers: nn.ModuleList, routing: list[Routing] | None) -> list[Adapter]:

@@ -16,7 +16,6 @@ from reidtrain.attention import attention_kernel
 from reidtrain.losses import unit
 
 QUERY_MODALITIES = ("text", "sketch", "ir")
-FUSIONS = ("cmqf", "concat", "sum", "hierarchical", "global-sum")
 RESIDUAL_LENGTH = 0.1
 
 
@@ -93,7 +92,7 @@ class Fusion(nn.Module):
 
     Args:
         width: D.
-        kind: one of FUSIONS.
+        kind: one of `reidtrain.models.options.FUSIONS`.
         local_tokens: K.
         missing: what stands for an absent modality: `learnable` (1 + K) x D embeddings, or `zeros`.
         heads: of each block.

@@ -26,25 +26,9 @@ from reidtrain.backbones import DualEncoder, require_clip
 from reidtrain.batch import Batch
 from reidtrain.errors import UserError
 from reidtrain.models.joining import join_named
+from reidtrain.models.options import UNIReIDOptions
 
 QUERIES = (("text",), ("sketch",), ("text", "sketch"))
-
-
-@dataclass(frozen=True, slots=True)
-class UNIReIDOptions:
-    """Options; the defaults are the authors'.
-
-    Args:
-        scale: inverse temperature at the start.
-        frozen_statistics: BatchNorm layers of the backbone stay in eval mode.
-    """
-
-    scale: float = 1 / 0.07
-    frozen_statistics: bool = True
-
-    def __post_init__(self) -> None:
-        if self.scale <= 0:
-            raise UserError(f"unireid: scale is {self.scale}, it must be greater than 0")
 
 
 @dataclass(slots=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from reidtrain.config import differences, load_config, parse_config, presets
@@ -91,11 +94,61 @@ def test_options_are_checked_before_anything_is_built(override, message):
         load_config("flexireid-demo", [override])
 
 
+@pytest.mark.parametrize(
+    ("preset", "override", "message"),
+    [
+        ("flexireid-demo", "objective.options.scale=0", "objective.options.scale: input should be greater than 0"),
+        ("flexireid-demo", "objective.options.mode_weights={S+T->R: 2.0}", r"mode 'S\+T->R' is none of T->R, "),
+        ("unireid", "objective.options.tasks=[text, rgb]", "objective.options.tasks: input should be 'text', 'sketch'"),
+        ("unireid", "objective.options.tasks=[]", "objective.options.tasks: list should have at least 1 item"),
+        ("unireid", "objective.options.tasks=[text, text]", "a task is named twice"),
+        ("aio", "objective.options.tau=0.0", "objective.options.tau: input should be greater than 0"),
+        ("dmf", "model.options.depth=0", "depth is 0, it must be at least 1"),
+        ("dmf", "optim.groups=[{match: '('}]", r"optim.groups.0.match: not a regular expression \(missing \)"),
+        ("dmf", "stages=[{name: a, restart: ['[']}]", "stages.0.restart.0: not a regular expression"),
+    ],
+)
+def test_what_no_loss_or_optimiser_can_use_is_refused_before_anything_is_built(preset, override, message):
+    with pytest.raises(UserError, match=message):
+        load_config(preset, [override])
+
+
+def test_what_stages_give_to_the_model_is_checked_before_the_first_stage():
+    """Before, a wrong option of a second stage ended a run after its first stage."""
+    with pytest.raises(UserError) as caught:
+        load_config(
+            "dmf", ["stages=[{name: a, model: {modality_mix: 2.0}}, {name: b, model: {depth: 3}}]", "optim.lr=0"]
+        )
+    told = str(caught.value)
+    assert "3 mistakes" in told
+    assert "stages.0.model of dmf: modality_mix is 2.0, it must lie between 0 and 1" in told
+    assert "a stage of dmf has no option depth: choose among modality_mix" in told
+    with pytest.raises(UserError, match=r"stages\.0\.model changes threshold, but flexireid takes no changes"):
+        load_config("flexireid", ["stages=[{name: a, model: {threshold: 0.1}}]"])
+
+
 def test_every_model_has_options_and_an_objective():
-    from reidtrain.models import MODELS, OPTIONS
-    from reidtrain.objectives import DEFAULTS, OBJECTIVES
+    from reidtrain.models import MODELS, OPTIONS, STAGE_OPTIONS
+    from reidtrain.objective_options import DEFAULTS, KINDS
+    from reidtrain.objectives import OBJECTIVES
 
     assert MODELS.keys() == OPTIONS.keys() == OBJECTIVES.keys() == DEFAULTS.keys()
+    assert {name: kinds.keys() for name, kinds in KINDS.items()} == {n: d.keys() for n, d in DEFAULTS.items()}
+    assert STAGE_OPTIONS.keys() <= MODELS.keys()
+
+
+def test_a_configuration_is_read_without_torch():
+    """It takes over a second to import, and `show-config` answers in a fraction of one."""
+    code = "import sys; from reidtrain.config import load_config; load_config('dmf'); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_rows_can_be_left_to_the_preset_that_has_them():
+    listed = presets()
+    assert "aio:fb" in listed
+    assert not [name for name in listed if name.startswith("aio-online:")]
+    with pytest.raises(UserError, match="preset 'aio-online' has no row 'fb': it has none"):
+        load_config("aio-online:fb")
 
 
 def test_presets_are_found_by_path_and_inherit(tmp_path):

@@ -12,9 +12,10 @@ from reidtrain.batch import SEVEN_MODES, Batch
 from reidtrain.errors import UserError
 from reidtrain.losses import unit
 from reidtrain.models import MODELS, build_model
-from reidtrain.models.experts import ROUTINGS, ExpertLayer, ExpertOptions
-from reidtrain.models.flexireid import FlexiReIDOptions, adaptive_gates
-from reidtrain.models.fusion import FUSIONS, Fusion, segment_tokens, stripe_tokens
+from reidtrain.models.experts import ExpertLayer, ExpertOptions
+from reidtrain.models.flexireid import adaptive_gates
+from reidtrain.models.fusion import Fusion, segment_tokens, stripe_tokens
+from reidtrain.models.options import FUSIONS, ROUTINGS, FlexiReIDOptions
 from reidtrain.objectives import OBJECTIVES
 
 from .test_backbones import encoder

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -112,7 +114,8 @@ def test_stages_that_cannot_be(tiny_config):
     }.items():
         with pytest.raises(UserError, match=message):
             training_stages(*build(tiny_config, stages))
-    stage = training_stages(*build(tiny_config, "stages=[{name: a, restart: [nothing], model: {colour: 1}}]"))[0]
+    stage = training_stages(*build(tiny_config, "stages=[{name: a, restart: [nothing]}]"))[0]
+    changed = replace(stage, config=stage.config.model_copy(update={"model": {"colour": 1}}))
     model, _ = assemble(tiny_config())
     with pytest.raises(UserError, match="takes no changes"):
-        begin(stage, model, 0, fresh=True)
+        begin(changed, model, 0, fresh=True)

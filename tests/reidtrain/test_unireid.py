@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from reidtrain.config import load_config
 from reidtrain.errors import UserError
-from reidtrain.losses import unireid
+from reidtrain.losses import info_nce, unireid
 from reidtrain.models import build_model
 from reidtrain.objectives import OBJECTIVES
 
@@ -49,6 +50,17 @@ def test_the_objective_reads_whole_rows_only():
     nothing = OBJECTIVES["unireid"](model(batch), batch, {})["total"]
     nothing.backward()
     assert float(nothing.detach()) == 0.0
+
+
+@pytest.mark.parametrize("task", ["text", "sketch", "fused"])
+def test_a_task_trained_alone_minimises_its_own_pair_loss(task):
+    """The first line of each task in the paper's table 2: InfoNCE of that task and nothing else."""
+    options = load_config(f"unireid:{task}-only").objective.options
+    model, batch = make().eval(), make_batch()
+    outputs = model(batch)
+    losses = OBJECTIVES["unireid"](outputs, batch, options)
+    expected = info_nce(outputs.features[task], outputs.features["rgb"], scale=outputs.scale).mean()
+    torch.testing.assert_close(losses["total"], expected)
 
 
 def test_batch_statistics_stay_unless_told_otherwise():
