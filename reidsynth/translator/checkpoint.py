@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,22 +60,19 @@ def prepare_folder(run: Path, config: Mapping[str, Any], *, overwrite: bool = Fa
 
     Args:
         run: the folder.
-        config: written to it.
-        overwrite: delete an existing run first; a folder that is no run is never deleted.
+        config: written to it: `target`, `options` and `data`, by which a run of this translator is known again.
+        overwrite: delete an existing run first; a folder that is no run is never deleted, and nothing in it replaced.
 
     Raises:
         UserError: it holds something else, or a run of another configuration.
     """
     file = run / CONFIG
-    if overwrite and file.exists():
+    old = _config_of(run, set(config))
+    if old is None and (run.is_file() or (run.exists() and any(run.iterdir()))):
+        raise UserError(f"{str(run)!r} is not empty and holds no run of the translator: choose another folder for it")
+    if old is not None and overwrite:
         shutil.rmtree(run)
-    if not file.exists() and (run.is_file() or (run.exists() and any(run.iterdir()))):
-        raise UserError(f"{str(run)!r} is not empty and holds no run: choose another folder for the run")
-    if file.exists() and checkpoints(run):
-        try:
-            old = dict(json.loads(file.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise UserError(f"{str(file)!r} is damaged ({error}): begin anew with --overwrite") from error
+    elif old is not None and checkpoints(run):
         changed = _differences(old, dict(config))
         if changed:
             raise UserError(
@@ -85,6 +83,15 @@ def prepare_folder(run: Path, config: Mapping[str, Any], *, overwrite: bool = Fa
     with storage.disk_errors(run):
         run.mkdir(parents=True, exist_ok=True)
     storage.write_json(file, dict(config))
+
+
+def _config_of(run: Path, names: set[str]) -> dict[str, Any] | None:
+    """What a run was begun with; None where the folder holds none (other programs call a file `config.json`, too)."""
+    try:
+        found = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and set(found) == names else None
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], place: str = "") -> list[str]:
@@ -106,9 +113,18 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def last_facts(run: Path) -> Facts | None:
-    """Facts of the last checkpoint; None where there is none."""
+    """Facts of the last checkpoint; None where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
     found = checkpoints(run)
-    return read_facts(found[-1] / GENERATOR) if found else None
+    if not found:
+        return None
+    try:
+        return read_facts(found[-1] / GENERATOR)
+    except UserError as error:
+        raise _damaged(found[-1], error.__cause__ or error) from error
 
 
 def save_checkpoint(run: Path, state: State, facts: Facts, *, options: Mapping[str, Any], keep: int) -> Path:
@@ -132,10 +148,10 @@ def save_checkpoint(run: Path, state: State, facts: Facts, *, options: Mapping[s
             meta = {**facts.model_dump(mode="json"), "options": dict(options), "versions": versions}
             storage.write_json(temporary / META, meta)
             for path in (*sorted(temporary.iterdir()), temporary):
-                _sync(path)
+                storage.sync(path)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.replace(folder)
-            _sync(folder.parent)
+            storage.sync(folder.parent)
     except SafetensorError as error:  # how safetensors reports a full disk
         raise UserError(f"checkpoint {str(folder)!r} can't be written ({error}): free some space") from error
     finally:
@@ -156,20 +172,16 @@ def restore(run: Path, state: State) -> Facts | None:
     """
     for path in (run / CHECKPOINTS).glob(f"{storage.TEMPORARY}*"):
         shutil.rmtree(path, ignore_errors=True)
-    found = checkpoints(run)
-    if not found:
+    facts = last_facts(run)
+    if facts is None:
         return None
-    folder = found[-1]
-    facts = read_facts(folder / GENERATOR)
+    folder = checkpoints(run)[-1]
     try:
         state.generator.load_state_dict(load_file(folder / GENERATOR))
         state.discriminator.load_state_dict(load_file(folder / DISCRIMINATOR))
         training = torch.load(folder / TRAINING, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, SafetensorError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"checkpoint {str(folder)!r} is damaged ({reason}): delete that folder to go on from the one before"
-        ) from error
+    except (EOFError, OSError, RuntimeError, SafetensorError, ValueError, pickle.UnpicklingError) as error:
+        raise _damaged(folder, error) from error
     for optimizer, values in zip(state.optimizers, training["optimizers"], strict=True):
         optimizer.load_state_dict(values)
     if state.scaler is not None and training["scaler"]:
@@ -177,9 +189,8 @@ def restore(run: Path, state: State) -> Facts | None:
     return facts
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _damaged(folder: Path, error: BaseException) -> UserError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return UserError(
+        f"checkpoint {str(folder)!r} is damaged ({reason}): delete that folder to go on from the one before"
+    )

@@ -64,9 +64,10 @@ def _blurred(maps: torch.Tensor) -> torch.Tensor:
 
 @lru_cache(maxsize=8)
 def _line(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    steps = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
-    weights = torch.exp(-steps.square() / (2 * SIGMA**2))
-    return (weights / weights.sum()).to(device, dtype)
+    with torch.inference_mode(mode=False):  # it is kept: one made in inference mode could never be trained through
+        steps = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+        weights = torch.exp(-steps.square() / (2 * SIGMA**2))
+        return (weights / weights.sum()).to(device, dtype)
 
 
 def psnr(first: torch.Tensor, second: torch.Tensor, *, data_range: float) -> torch.Tensor:

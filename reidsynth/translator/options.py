@@ -64,7 +64,7 @@ class TranslatorOptions:
     l1_weight: Annotated[float, Field(ge=0)] = L1_WEIGHT
     ssim_weight: Annotated[float, Field(ge=0)] = SSIM_WEIGHT
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     held_out_limit: Count = 500
     sheet_rows: Count = 8

@@ -183,7 +183,7 @@ def collect(sets: Iterable[PairSet], seed: int) -> Collected:
     """Bring the pairs of several sets together.
 
     Raises:
-        UserError: there is no set, or their spectra differ.
+        UserError: there is no set, their spectra differ, or some come with their background erased and others not.
     """
     every = list(sets)
     if not every:
@@ -194,6 +194,9 @@ def collect(sets: Iterable[PairSet], seed: int) -> Collected:
     if len(spectra) > 1:
         told = ", ".join(f"{' and '.join(names)}: {spectrum}" for spectrum, names in spectra.items())
         raise UserError(f"the pairs are of several spectra ({told}): a translator learns one; train one for each")
+    if len({one.background for one in every}) > 1:
+        told = ", ".join(f"{one.name}: {one.background}" for one in every)
+        raise UserError(f"the background is erased in some pairs only ({told}): erase it in all of them, or in none")
     divided = [(one, one.divide(seed)) for one in every]
     return Collected(
         learned=[(one, pair) for one, division in divided for pair in division.learned],

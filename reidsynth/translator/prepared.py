@@ -77,13 +77,23 @@ def prepare(collected: Collected, size: tuple[int, int], run: Path, *, held_out_
     if _about(folder).get("key") != key:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        failed: Counter[str] = Counter()
-        sides = _sides(collected, held_out_limit)
-        names = [_write(folder / f"{side}.bin", pairs, size, failed, quiet=quiet) for side, pairs in sides.items()]
-        _refuse_failures(failed, sum(map(len, sides.values())), both=all(names))
-        values = {"size": list(size), "pairs": [len(found) for found in names], "names": names[1]}
-        storage.write_json(folder / _ABOUT, {"key": key, **values, "failed": dict(sorted(failed.items()))})
+        try:
+            _make(folder, collected, size, key, held_out_limit=held_out_limit, quiet=quiet)
+        except UserError:
+            shutil.rmtree(folder, ignore_errors=True)  # gigabytes, and nobody will look for them here
+            raise
     return open_prepared(run)
+
+
+def _make(
+    folder: Path, collected: Collected, size: tuple[int, int], key: str, *, held_out_limit: int, quiet: bool
+) -> None:
+    failed: Counter[str] = Counter()
+    sides = _sides(collected, held_out_limit)
+    names = [_write(folder / f"{side}.bin", pairs, size, failed, quiet=quiet) for side, pairs in sides.items()]
+    _refuse_failures(failed, sum(map(len, sides.values())), names)
+    values = {"size": list(size), "pairs": [len(found) for found in names], "names": names[1]}
+    storage.write_json(folder / _ABOUT, {"key": key, **values, "failed": dict(sorted(failed.items()))})
 
 
 def open_prepared(run: Path) -> Prepared:
@@ -167,10 +177,14 @@ def _fitted_pair(given: tuple[PairSet, Pair], size: tuple[int, int]) -> np.ndarr
     return np.ascontiguousarray(both.transpose(2, 0, 1))
 
 
-def _refuse_failures(failed: Mapping[str, int], listed: int, *, both: bool) -> None:
+def _refuse_failures(failed: Mapping[str, int], listed: int, sides: Sequence[Sequence[str]]) -> None:
+    """Refuse data of which too much can't be read, or that leave a side without a pair."""
     count = sum(failed.values())
-    if both and count <= _FAILED_SHARE * listed:
+    if all(sides) and count <= _FAILED_SHARE * listed:
         return
+    if not failed:
+        lacking = "to learn from" if not sides[0] else "to hold out"
+        raise UserError(f"{listed} pairs are given, and none of them is one {lacking}: give data that hold both")
     reasons = "; ".join(f"{reason}: {pairs}" for reason, pairs in failed.items())
     raise UserError(
         f"{count} of {listed} pairs can't be used ({reasons}), and at most {_FAILED_SHARE:.0%} may fail, with some "

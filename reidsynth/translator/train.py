@@ -86,6 +86,8 @@ def train(
         prepare_folder(run, {"target": target, "options": options.dump(), "data": key}, overwrite=overwrite)
     accelerator.wait_for_everyone()
     if (last := last_facts(run)) is not None and last.epoch == options.total_epochs:
+        if main:
+            prepared.remove(run)  # still there where the run was killed after its last checkpoint
         return _told(run, main=main)
 
     # What is trained, on what, how.
@@ -116,6 +118,7 @@ def train(
                     means = log.report(facts.step, {"epoch": epoch, "lr": options.lr * factor})
                     _require_finite(means, facts.step)
                 if options.save_every and facts.step % options.save_every == 0 and facts.step % epoch_steps:
+                    _require_finite({name: float(value.detach()) for name, value in losses.items()}, facts.step)
                     _save(accelerator, run, state, facts, options)
             facts = facts.model_copy(update={"epoch": epoch + 1})
             if main:

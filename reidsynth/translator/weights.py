@@ -127,8 +127,9 @@ def read_facts(file: Path) -> Facts:
         if told is None:
             raise ValueError("it says nothing of a translator")
         values = json.loads(told)
-        if values.get("format") != FORMAT:
-            raise ValueError(f"its format is {values.get('format')!r}, and this release reads {FORMAT}")
+        found = values.get("format") if isinstance(values, dict) else None
+        if found != FORMAT:
+            raise ValueError(f"its format is {found!r}, and this release reads {FORMAT}")
         return Facts.model_validate(values)
     except (OSError, SafetensorError, ValueError, ValidationError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -150,10 +151,10 @@ def load_generator(file: Path) -> Generator:
     from reidsynth.translator.generator import Generator
 
     facts = read_facts(file)
-    generator = Generator(facts.channels, facts.downs)
     try:
+        generator = Generator(facts.channels, facts.downs)
         generator.load_state_dict(load_file(file))
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{str(file)!r} does not hold the generator that it names ({reason}): copy it again") from error
     return generator.eval().requires_grad_(False)

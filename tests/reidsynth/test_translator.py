@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from reidsynth.steps.networks import cpu_threads
+from reidsynth.translator import losses
 from reidsynth.translator.discriminator import Discriminator
 from reidsynth.translator.generator import Generator
 from reidsynth.translator.losses import discriminator_losses, generator_losses, psnr, ssim
@@ -50,6 +51,17 @@ def test_ssim_equals_a_slow_reference_and_leaves_its_inputs_alone(data_range):
     assert single.tolist() == pytest.approx(found.tolist(), abs=1e-5)
     flat = torch.full((1, 1, 16, 16), high - data_range / 100)
     assert float(ssim(flat, flat - data_range / 1000, data_range=data_range)) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_ssim_can_be_trained_through_after_it_was_measured_in_inference_mode():
+    losses._line.cache_clear()
+    with torch.inference_mode():
+        measured = ssim(torch.ones(1, 1, 16, 16), torch.ones(1, 1, 16, 16), data_range=2.0)
+    made = torch.full((1, 1, 16, 16), 0.5, requires_grad=True)
+    ssim(made, torch.rand(1, 1, 16, 16), data_range=2.0).sum().backward()
+    assert float(measured) == pytest.approx(1.0)
+    assert made.grad is not None
+    assert bool(torch.isfinite(made.grad).all())
 
 
 def test_ssim_depends_on_the_true_range():

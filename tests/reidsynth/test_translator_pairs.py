@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import layouts
@@ -23,7 +25,7 @@ from reidsynth.ingest import ingest
 from reidsynth.jobs import Run
 from reidsynth.pipeline import run_step
 from reidsynth.policy import Policy
-from reidsynth.translator import origins
+from reidsynth.translator import origins, prepared
 from reidsynth.translator.origins import FolderPairs, LlvipPairs, ManifestPairs, Stated
 from reidsynth.translator.pairs import Pair, collect, hold_out
 from reidsynth.translator.prepared import fitted, prepare
@@ -73,6 +75,27 @@ def test_files_without_a_partner_are_counted_and_pairs_of_other_shapes_fail(tmp_
     assert found.dropped == {"visible+infrared": {"photograph without a partner": 1}}
     with pytest.raises(UserError, match=r"2 of 17 pairs can't be used .*different shapes \(24x48 and 24x24\)"):
         prepare(found, (32, 16), tmp_path / "run", held_out_limit=99, quiet=True)
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_data_with_nothing_to_hold_out_are_told_without_blaming_files(tmp_path):
+    photos, targets = pair_folders(tmp_path, people=4, views=1)
+    found = collect([FolderPairs(photos, targets, target="ir", stated=NIR)], seed=0)
+    with pytest.raises(UserError, match="3 pairs are given, and none of them is one to hold out"):
+        prepare(replace(found, held_out=[]), (32, 16), tmp_path / "run", held_out_limit=9, quiet=True)
+
+
+def test_a_full_disk_keeps_no_pairs(tmp_path, monkeypatch):
+    photos, targets = pair_folders(tmp_path, people=4, views=1)
+    found = collect([FolderPairs(photos, targets, target="ir", stated=NIR)], seed=0)
+
+    def full(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(prepared, "_fitted_pair", full)  # runs while the file is open
+    with pytest.raises(UserError, match=r"no space is left to write .*learned\.bin"):
+        prepare(found, (32, 16), tmp_path / "run", held_out_limit=9, quiet=True)
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_pairs_are_prepared_once_and_again_when_a_file_changes(tmp_path):
@@ -143,6 +166,9 @@ def test_sketches_are_learned_from_photographs_without_background(demo):
     photo = one.read(pair)[0]
     assert (photo[:3] == 255).all()  # above the head
     assert not (kept.learned[0][0].read(pair)[0][:3] == 255).all()
+    sets = [ManifestPairs(demo.path, target="sketch", background=background) for background in ("keep", "remove")]
+    with pytest.raises(UserError, match=r"erased in some pairs only \(demo: keep, demo: remove\)"):
+        collect(sets, seed=0)
 
 
 def test_of_several_made_masks_one_is_named(demo):
@@ -184,6 +210,7 @@ def test_several_sets_must_be_of_one_spectrum(demo, tmp_path):
         (["--llvip", "{empty}", "--held-out", "0.2"], "of LLVIP its split test is held out"),
         (["--manifest", "{demo}", "--held-out", "1.5"], "--held-out 1.5 is no share"),
         (["--manifest", "{demo}", "--set", "height=100"], "must be multiples of 2^downs = 128"),
+        (["--manifest", "{demo}", "--set", "seed=-1"], "parameter 'seed': input should be greater than or equal to 0"),
         (["--manifest", "{demo}", "--set", "channel=3"], "unknown parameter 'channel'"),
         (["--manifest", "{demo}", "--set", "batch_size=999"], "don't fill a batch of 999"),
         (["--manifest", "{demo}", "--target", "text"], "--target 'text' is not known: it is one of ir, sketch"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 from reidsynth.cli import app
 from reidsynth.errors import UserError
 from reidsynth.translator import train as loop
-from reidsynth.translator.checkpoint import checkpoints
+from reidsynth.translator.checkpoint import checkpoints, restore
 from reidsynth.translator.options import parse_options
 from reidsynth.translator.origins import FolderPairs, Stated
 from reidsynth.translator.runlog import read_log
@@ -132,9 +133,49 @@ def test_another_run_other_data_and_foreign_folders_are_refused(undisturbed, tmp
     assert (tmp_path / "full/notes.txt").read_text() == "mine"
 
 
-def test_a_damaged_checkpoint_is_told(undisturbed, tmp_path):
-    import shutil
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("config", ['{"model_type": "clip"}', "[1]", '{"target": "ir", "options"'])
+def test_a_folder_of_another_program_keeps_its_config(undisturbed, tmp_path, config, overwrite):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text(config)
+    (tmp_path / "model/model.safetensors").write_bytes(b"weights")
+    with pytest.raises(UserError, match="is not empty and holds no run of the translator"):
+        loop.train(sets(undisturbed[0]), "ir", tmp_path / "model", options=options(), overwrite=overwrite)
+    assert (tmp_path / "model/config.json").read_text() == config
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
 
+
+def test_a_run_is_begun_anew_where_that_is_asked_for(undisturbed, tmp_path):
+    root, whole = undisturbed
+    run = shutil.copytree(whole.run, tmp_path / "run")
+    (run / "sheets/mine.txt").write_text("of the old run")
+    with pytest.raises(UserError, match="another configuration"):
+        trained(root, run, epochs=0)
+    found = loop.train(sets(root), "ir", run, options=options(epochs=0), overwrite=True, progress=False)
+    assert (found.facts.epoch, found.facts.step) == (1, 3)
+    assert not (run / "sheets/mine.txt").exists()
+
+
+def test_pairs_that_a_kill_left_behind_go_with_the_finished_run(undisturbed, tmp_path):
+    root, whole = undisturbed
+    run = shutil.copytree(whole.run, tmp_path / "run")
+    (run / "pairs").mkdir()
+    (run / "pairs/learned.bin").write_bytes(b"photographs under their own terms")
+    assert trained(root, run).facts == whole.facts
+    assert not (run / "pairs").exists()
+
+
+@pytest.mark.parametrize("name", ["generator.safetensors", "discriminator.safetensors", "training.pt"])
+@pytest.mark.parametrize("damage", [lambda raw: b"", lambda raw: raw[:-100], lambda raw: b"no weights" + raw])
+def test_every_damaged_file_of_a_checkpoint_is_told(undisturbed, tmp_path, name, damage):
+    run = shutil.copytree(undisturbed[1].run, tmp_path / "run")
+    file = checkpoints(run)[-1] / name
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(UserError, match=r"step-00000006' is damaged \(.+\): delete that folder"):
+        restore(run, loop.fresh(options()))
+
+
+def test_a_damaged_checkpoint_is_told(undisturbed, tmp_path):
     root, whole = undisturbed
     run = shutil.copytree(whole.run, tmp_path / "run")
     shutil.rmtree(checkpoints(run)[-1])
@@ -177,6 +218,9 @@ def test_mixed_precision_trains_float32_weights(undisturbed, tmp_path):
 def test_a_loss_that_is_no_number_ends_the_run(undisturbed, tmp_path):
     with pytest.raises(UserError, match="became nan before step"):
         trained(undisturbed[0], tmp_path / "run", lr=1e30, log_every=1)
+    with pytest.raises(UserError, match="became nan before step 2"):
+        trained(undisturbed[0], tmp_path / "later", lr=1e30, log_every=99, save_every=2)
+    assert checkpoints(tmp_path / "later") == []
 
 
 def test_batches_follow_from_seed_and_epoch_and_parts_make_the_whole():
