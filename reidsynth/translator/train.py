@@ -85,10 +85,8 @@ def train(
     if main:
         prepare_folder(run, {"target": target, "options": options.dump(), "data": key}, overwrite=overwrite)
     accelerator.wait_for_everyone()
-    if (last := last_facts(run)) is not None and last.epoch == options.total_epochs:
-        if main:
-            prepared.remove(run)  # still there where the run was killed after its last checkpoint
-        return _told(run, main=main)
+    if (finished := _finished(run, options, main=main)) is not None:
+        return finished
 
     # What is trained, on what, how.
     if main:
@@ -289,6 +287,16 @@ def _save(accelerator: Accelerator, run: Path, state: State, facts: Facts, optio
     if accelerator.is_main_process:
         save_checkpoint(run, state, facts, options=options.dump(), keep=options.keep)
     accelerator.wait_for_everyone()
+
+
+def _finished(run: Path, options: TranslatorOptions, *, main: bool) -> Trained | None:
+    """What a run ended with; None where something is left to do."""
+    last = last_facts(run)
+    if last is None or last.epoch < options.total_epochs:
+        return None
+    if main:
+        prepared.remove(run)  # still there where the run was killed after its last checkpoint
+    return _told(run, main=main)
 
 
 def _told(run: Path, *, main: bool) -> Trained:
