@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from reidsynth.errors import UserError
 from reidsynth.quality.encoders import build_encoder
 
 CROPS = np.random.default_rng(0).integers(0, 256, (5, 128, 64, 3), dtype=np.uint8)
@@ -29,6 +30,16 @@ def test_the_shipped_encoder_is_the_trainers():
     np.testing.assert_allclose(encoder.texts(CAPTIONS), texts, atol=1e-4)
     assert encoder.name == "demo-backbone"
     assert set(encoder.weights) == {"config.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize("lacking", ["model", "mean"])
+def test_a_folder_without_all_that_is_needed_is_one_sentence(tmp_path, lacking):
+    described = json.loads((ASSETS / "config.json").read_text())
+    del described[lacking]
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    (tmp_path / "model.safetensors").symlink_to(ASSETS / "model.safetensors")
+    with pytest.raises(UserError, match=rf"can't be loaded \(its config.json lacks '{lacking}'"):
+        build_encoder(str(tmp_path), option="--encoder")
 
 
 def test_a_local_file_of_timm(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 
 from reidsynth.draws import sample_seed
 from reidsynth.measurements import Numbers
-from reidsynth.quality.ranking import Ranked, rank
+from reidsynth.quality.ranking import Ranked, Side, rank
 from reidsynth.quality.samples import Place, decoded
 
 if TYPE_CHECKING:
@@ -91,12 +91,13 @@ class Acceptance:
             queries, rows = self._told(table, rows)
         else:
             queries = self._seen(table, rows)
-        found, people, sources = self._searched()[0], self.sample.people, self.sample.photographs
-        same = people[rows][:, None] == people[found][None, :]
-        own = sources[rows][:, None] == sources[found][None, :]
-        ranked = rank(queries, self._searched()[1], same, same & own)
-        self.people[table] = len(np.unique(people[rows][ranked.valid]))
-        return summarised(table, ranked, people[rows]) if ranked.valid.any() else None
+        people = self.sample.people[rows]
+        ranked = rank(self._side(rows, queries), self._side(*self._searched()))
+        self.people[table] = len(np.unique(people[ranked.valid]))
+        return summarised(table, ranked, people) if ranked.valid.any() else None
+
+    def _side(self, rows: np.ndarray, features: np.ndarray) -> Side:
+        return Side(features, self.sample.people[rows], self.sample.photographs[rows])
 
     def _searched(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the gallery and their features."""

@@ -240,15 +240,19 @@ def _from_folder(folder: Path, option: str, device: str) -> Encoder:
             network.visual.conv1 = _stem(described["stem"]["channels"], described["stem"]["strides"])
         state = {name: value.float() for name, value in load_file(folder / _WEIGHTS).items()}
         network.load_state_dict(state)
+        size = network.visual.image_size
+        mean, std = (tuple(float(value) for value in described[name]) for name in ("mean", "std"))
+    except KeyError as error:
+        problem = ValueError(f"its {_CONFIG} lacks {error}, as `reidtrain pretrain-backbone` writes it")
+        raise _unfit(option, str(folder), problem) from error
     except Exception as error:
         raise _unfit(option, str(folder), error) from error
     network = network.eval().to(device)
-    height, width = model["vision_cfg"]["image_size"]
     return Encoder(
         folder.resolve().name,
-        (height, width),
-        tuple(described["mean"]),
-        tuple(described["std"]),
+        (int(size[0]), int(size[1])),
+        mean,
+        std,
         network.encode_image,
         lambda texts: network.encode_text(words(texts).to(device)),
         checksums([folder / _CONFIG, folder / _WEIGHTS]),

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, cast
 from reidsynth.errors import UserError
 from reidsynth.jobs import commit
 from reidsynth.manifest import Manifest, open_manifest, read_info
-from reidsynth.measurements import Measurement, joined, rows_checksum, stale
+from reidsynth.measurements import Kind, Measurement, Numbers, joined, rows_checksum, stale
 from reidsynth.quality.samples import Place
 from reidsynth.storage import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from reidsynth.quality.encoders import Encoder
     from reidsynth.steps.networks import Device
 
 
@@ -119,7 +120,7 @@ class _Measuring:
 
         self.manifest, self.split, self.asked, self.progress = manifest, split, asked, progress
         self.notes: list[str] = []
-        self.references = dict(_reference(text) for text in asked.references)
+        self.references = _references(asked.references)
         self.features: Features | None = None
         self.acceptance: Acceptance | None = None
         device = _device(asked.device) if asked.features is not None or asked.encoder is not None else ""
@@ -156,18 +157,7 @@ class _Measuring:
         if found is None:
             self.notes.append(f"{table} has no pairs: no capture of {self.split!r} has it and {real!r}")
             return
-        numbers, beside, warnings = found
-        yield Measurement(
-            kind="paired",
-            table=table,
-            against=real,
-            split=self.split,
-            found=numbers,
-            beside=beside,
-            seed=asked.seed,
-            warnings=warnings,
-            made_from=self._made_from(table, real),
-        )
+        yield self._measurement("paired", table, real, *found, rests_on=(real,))
 
     def _distance(self, table: str, real: str | None) -> Iterator[Measurement]:
         from reidsynth.quality.distances import distance
@@ -189,20 +179,8 @@ class _Measuring:
         if found is None:
             self.notes.append(f"{table} has no distance: fewer than four images on a side")
             return
-        numbers, beside, warnings = found
-        yield Measurement(
-            kind="distance",
-            table=table,
-            against=against,
-            split=self.split,
-            found=numbers,
-            beside=beside,
-            network=self.features.encoder.name,
-            weights=self.features.encoder.weights,
-            seed=self.asked.seed,
-            warnings=warnings,
-            made_from=self._made_from(table, *([real] if against == real and real else [])),
-        )
+        rests_on = [real] if against == real and real else []
+        yield self._measurement("distance", table, against, *found, rests_on=rests_on, encoder=self.features.encoder)
 
     def _acceptance(self, table: str, real: str | None) -> Iterator[Measurement]:
         from reidsynth.quality.acceptance import few
@@ -221,24 +199,42 @@ class _Measuring:
         if found is None:
             self.notes.append(f"{table} was not tested: no photograph answers a row of {self.split!r}")
             return
+        numbers, chance = found
         others = [self.acceptance.found(name) for name in (real, "rgb") if name is not None]
-        yield Measurement(
-            kind="acceptance",
-            table=table,
-            against="rgb",
-            split=self.split,
-            found=found[0],
-            beside=(*(other[0] for other in others if other is not None), found[1]),
-            network=encoder.name,
-            weights=encoder.weights,
-            seed=self.asked.seed,
-            warnings=few(found[0], self.acceptance.people[table]),
-            made_from=self._made_from(table, "rgb", *([real] if real else [])),
+        beside = (*(other[0] for other in others if other is not None), chance)
+        warnings = few(numbers, self.acceptance.people[table])
+        rests_on = ["rgb", *([real] if real else [])]
+        yield self._measurement(
+            "acceptance", table, "rgb", numbers, beside, warnings, rests_on=rests_on, encoder=encoder
         )
 
-    def _made_from(self, *tables: str) -> dict[str, str]:
-        info = self.manifest.info
-        return {name: rows_checksum(info, name, self.split) for name in dict.fromkeys(("captures", *tables))}
+    def _measurement(
+        self,
+        kind: Kind,
+        table: str,
+        against: str,
+        found: Numbers,
+        beside: tuple[Numbers, ...],
+        warnings: tuple[str, ...],
+        *,
+        rests_on: Sequence[str],
+        encoder: Encoder | None = None,
+    ) -> Measurement:
+        """One measurement for the card; it is stale once the table, or one that it rests on, has other rows."""
+        tables = dict.fromkeys(("captures", table, *rests_on))
+        return Measurement(
+            kind=kind,
+            table=table,
+            against=against,
+            split=self.split,
+            found=found,
+            beside=beside,
+            network="" if encoder is None else encoder.name,
+            weights={} if encoder is None else encoder.weights,
+            seed=self.asked.seed,
+            warnings=warnings,
+            made_from={name: rows_checksum(self.manifest.info, name, self.split) for name in tables},
+        )
 
 
 def _split(manifest: Manifest, wanted: str | None) -> str:
@@ -270,6 +266,17 @@ def _device(wanted: str) -> str:
     if wanted not in ("auto", "cpu", "cuda"):
         raise UserError(f"--device {wanted!r} is not known: it is one of auto, cpu, cuda")
     return str(torch_device(cast("Device", wanted)))
+
+
+def _references(given: Sequence[str]) -> dict[str, tuple[Manifest, str]]:
+    """Modality -> manifest and table; of each modality one."""
+    found: dict[str, tuple[Manifest, str]] = {}
+    for text in given:
+        modality, place = _reference(text)
+        if modality in found:
+            raise UserError(f"--reference {text!r} is the second one of {modality}: give one for each modality")
+        found[modality] = place
+    return found
 
 
 def _reference(text: str) -> tuple[str, tuple[Manifest, str]]:

@@ -33,33 +33,56 @@ class Ranked:
     chance_ap: np.ndarray
 
 
-def rank(queries: np.ndarray, gallery: np.ndarray, relevant: np.ndarray, excluded: np.ndarray) -> Ranked:
-    """Search a gallery with every query.
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Queries, or a gallery.
 
     Args:
-        queries: float (Q, D) features, of any length but zero.
-        gallery: float (G, D) features.
-        relevant: bool (Q, G).
-        excluded: bool (Q, G): items that a query does not see.
-
-    Example:
-        >>> scores = np.array([[0.9, 0.8, 0.7, 0.1]])
-        >>> hits = np.array([[False, True, False, True]])
-        >>> found = rank_scores(scores, hits, np.zeros_like(hits))
-        >>> found.first.tolist(), found.ap.tolist()
-        ([2], [0.5])
+        features: float (N, D), of any length but zero.
+        people: (N,) number of the person on each.
+        photographs: (N,) number of the photograph that each came from.
     """
-    normalised = _normalised(gallery)
+
+    features: np.ndarray
+    people: np.ndarray
+    photographs: np.ndarray
+
+
+def rank(queries: Side, gallery: Side) -> Ranked:
+    """Search a gallery with every query, some queries at a time, for the other photographs of the same person.
+
+    Args:
+        queries: Q of them, at least one.
+        gallery: G photographs; a query does not see the one that it came from itself.
+
+    Returns:
+        How the queries fared; memory grows with G, and with Q only by what is returned.
+    """
+    normalised = _normalised(gallery.features)
     parts = []
-    for start in range(0, len(queries), _QUERIES_AT_ONCE):
+    for start in range(0, len(queries.features), _QUERIES_AT_ONCE):
         some = slice(start, start + _QUERIES_AT_ONCE)
-        parts.append(rank_scores(_normalised(queries[some]) @ normalised.T, relevant[some], excluded[some]))
+        relevant = queries.people[some, None] == gallery.people[None, :]
+        excluded = relevant & (queries.photographs[some, None] == gallery.photographs[None, :])
+        parts.append(rank_scores(_normalised(queries.features[some]) @ normalised.T, relevant, excluded))
     names = ("valid", "first", "ap", "chance_first", "chance_ap")
     return Ranked(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def rank_scores(scores: np.ndarray, relevant: np.ndarray, excluded: np.ndarray) -> Ranked:
-    """Rank by given scores (Q, G), higher is better; see `rank`."""
+    """Rank by given scores.
+
+    Args:
+        scores: float (Q, G), higher is better.
+        relevant: bool (Q, G).
+        excluded: bool (Q, G): items that a query does not see.
+
+    Example:
+        >>> hits = np.array([[False, True, False, True]])
+        >>> found = rank_scores(np.array([[0.9, 0.8, 0.7, 0.1]]), hits, np.zeros_like(hits))
+        >>> found.first.tolist(), found.ap.tolist()
+        ([2], [0.5])
+    """
     order = np.argsort(-scores, axis=1, kind="stable")
     seen = np.take_along_axis(~excluded, order, axis=1)
     hit = np.take_along_axis(relevant, order, axis=1) & seen

@@ -300,11 +300,14 @@ def test_a_new_answer_takes_the_place_of_the_old_one():
             "--device 'tpu' is not known: it is one of auto, cpu, cuda",
         ),
         (("--reference", "ir"), "--reference 'ir' is not valid: write MANIFEST:table"),
+        (("--reference", "{world}:ir", "--reference", "{world}:ir"), "is the second one of ir: give one for each"),
+        (("--reference", "{world}:ir-ca"), "table 'ir-ca' of {world} is synthetic ir: name real images"),
+        (("--reference", "{world}:ir-gan"), "{world} has no table 'ir-gan': it holds ir, ir-ca, mask"),
     ],
 )
 def test_one_sentence_for_each_mistake(world, arguments, told):
-    output = call(world, *arguments, code=2).output
-    assert told in output
+    output = call(world, *(argument.format(world=world) for argument in arguments), code=2).output
+    assert told.format(world=world) in output
     assert "Traceback" not in output
     assert open_manifest(world).info.quality == ()
 

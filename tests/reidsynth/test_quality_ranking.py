@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reidsynth.quality.ranking import expected_ap, rank, rank_scores
+from reidsynth.quality.ranking import Side, expected_ap, rank, rank_scores
 
 
 def slow(scores, relevant, excluded):
@@ -52,12 +52,18 @@ def test_an_excluded_item_is_neither_found_nor_in_the_way():
 def test_equal_scores_are_ranked_by_their_place_and_chunks_change_nothing():
     rng = np.random.default_rng(0)
     queries, gallery = rng.normal(size=(600, 4)), rng.normal(size=(50, 4)).round(1)
-    relevant = rng.random((600, 50)) < 0.1
-    whole = rank(queries, gallery, relevant, np.zeros_like(relevant))
-    parts = [rank(queries[i : i + 1], gallery, relevant[i : i + 1], np.zeros((1, 50), bool)) for i in range(0, 600, 97)]
+    asking, shown = rng.integers(0, 10, 600), rng.integers(0, 10, 50)
+    found = Side(gallery, shown, np.arange(50))
+    whole = rank(Side(queries, asking, np.arange(600)), found)
+    parts = [rank(Side(queries[i : i + 1], asking[i : i + 1], np.array([i])), found) for i in range(0, 600, 97)]
     assert whole.first[::97].tolist() == [part.first.item() for part in parts]
-    same = rank(np.ones((1, 2)), np.ones((5, 2)), np.array([[False, False, True, False, True]]), np.zeros((1, 5), bool))
-    assert same.first.item() == 3
+    unit = [array / np.linalg.norm(array, axis=1, keepdims=True) for array in (queries, gallery)]
+    same = asking[:, None] == shown[None, :]
+    expected = slow((unit[0] @ unit[1].T).astype(np.float32), same, same & np.eye(600, 50, dtype=bool))
+    assert whole.first.tolist() == [first for first, _ in expected]
+    equal = Side(np.ones((5, 2)), np.array([1, 1, 0, 1, 0]), np.arange(5))
+    assert rank(Side(np.ones((1, 2)), np.array([0]), np.array([9])), equal).first.item() == 3
+    assert rank(Side(np.ones((1, 2)), np.array([0]), np.array([2])), equal).first.item() == 4  # not itself; 5th of 4
 
 
 @pytest.mark.parametrize(("relevant", "size"), [(1, 1), (1, 5), (3, 5), (5, 5), (2, 40)])
