@@ -213,10 +213,10 @@ class RayEngine:
             )
 
     def _room(self) -> int:
-        """Workers that the nodes hold.
+        """Workers that the nodes hold, at least 1.
 
         Raises:
-            UserError: none.
+            UserError: no node has room for one.
         """
         room = 0
         for node in self._ray.nodes():

@@ -128,7 +128,7 @@ def check_address(address: str) -> None:
         raise UserError(f"--address {address!r} is no address of a Ray cluster: give host:port, or ray://host:port")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a host name that can't be one is the latter
         raise UserError(f"no Ray cluster answers at {address!r} ({error}): {REMEDY}") from error
     if address.startswith("ray://"):
         return  # that client gives up by itself

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from reidsynth.jobs import Run
     from reidsynth.manifest import Manifest
+    from reidsynth.sources import Source
 
 RECIPE_VERSION = 1
 
@@ -266,9 +267,17 @@ def _follow(values: Mapping[str, Any], place: str, found: list[str]) -> list[str
         try:
             built = build_source(source["name"], {key: value for key, value in source.items() if key != "name"})
             tables = [spec.name for spec in built.tables()]
+            found += [f"{place}splits: {told}" for told in _absent_splits(values.get("splits"), built)]
         except UserError as error:
             found.append(f"{place}source: {error}")
     return _steps_followed(values, tables, place, found)
+
+
+def _absent_splits(wanted: Any, source: Source) -> list[str]:  # noqa: ANN401 - whatever YAML holds
+    """What is wrong with the splits that a part takes: else it would be found when the part is built, hours later."""
+    there = source.splits() if isinstance(wanted, list) and wanted else ()
+    absent = [str(split) for split in wanted if split not in there] if there else []
+    return [f"{source.name} has no {', '.join(absent)} (it has {', '.join(there)})"] if absent else []
 
 
 def _steps_followed(

@@ -136,14 +136,16 @@ def limited_all(specs: Sequence[TableSpec], asked: Mapping[str, Any] | None) -> 
     """Several tables, each with those thresholds that are of its modality.
 
     Raises:
-        UserError: for a threshold of no table's modality.
+        UserError: naming every threshold of no table's modality.
     """
     if asked is not None and not isinstance(asked, Mapping):
         raise UserError(f"gates must be a mapping of thresholds to numbers, received {asked!r}")
     modalities = {spec.modality for spec in specs}
-    foreign = sorted(name for name in asked or {} if str(name).partition("_")[0] not in modalities)
+    foreign = sorted(str(name) for name in asked or {} if str(name).partition("_")[0] not in modalities)
     if foreign:
-        raise UserError(f"gates: {foreign[0]!r} is no threshold of {', '.join(sorted(modalities))}")
+        valid = [each.name for each in fields(Thresholds) if each.name.partition("_")[0] in modalities]
+        wrong = "; ".join(f"{name!r} is no threshold of {', '.join(sorted(modalities))}" for name in foreign)
+        raise UserError(f"gates: {wrong} (valid are {', '.join(valid)})")
     own = {kind: {n: v for n, v in (asked or {}).items() if n.partition("_")[0] == kind} for kind in modalities}
     return tuple(limited(spec, own[spec.modality]) for spec in specs)
 

@@ -23,7 +23,7 @@ from reidsynth.engines import LocalEngine, engine_of
 from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
 from reidsynth.jobs import Run
-from reidsynth.nodes import Actor, deciding_versions
+from reidsynth.nodes import Actor, check_address, deciding_versions
 from reidsynth.pipeline import run_step
 
 pytest.importorskip("ray")
@@ -133,6 +133,12 @@ def test_nothing_answers():
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(UserError, match=f"no Ray cluster answers at '{address}'.*ray start --head"):
             list(RayEngine(1, address=address).imap(cluster_blocks.square, [1]))
+
+
+@pytest.mark.parametrize("address", ["..:6379", f"{'a' * 70}.example:1"])
+def test_a_host_that_cannot_be_is_one_sentence(address):
+    with pytest.raises(UserError, match="no Ray cluster answers at"):
+        check_address(address)
 
 
 def test_options_that_cannot_be(tmp_path, monkeypatch):

@@ -231,3 +231,5 @@ def test_each_table_gets_the_thresholds_of_its_modality():
     assert (rgb.limits, mask.limits) == ((("rgb_std", 2),), (("mask_area_min", 0.2),))
     with pytest.raises(UserError, match="'ir_std' is no threshold of mask, rgb"):
         limited_all(specs, {"ir_std": 1})
+    with pytest.raises(UserError, match=r"'5' is no .*; 'ir_std' is no threshold of .* \(valid are rgb_std, "):
+        limited_all(specs, {"ir_std": 1, "mask_area_min": 0.2, 5: 1})

@@ -186,6 +186,10 @@ def test_mistakes_of_parts_are_named_with_their_place(tmp_path):
         load_recipe(path)
     assert "parts.0.split: there is no such key" in str(caught.value)
     assert "parts.0.source: source 'demo': parameter 'seed'" in str(caught.value)
+    parts = [{"source": {"name": "demo", "val": 0}, "splits": ["train", "val", "text"]}]
+    path.write_text(yaml.safe_dump({"recipe": 1, "name": "r", "parts": parts}))
+    with pytest.raises(UserError, match=r"parts.0.splits: demo has no val, text \(it has train, test\)"):
+        load_recipe(path)
     path.write_text(yaml.safe_dump({"recipe": 1, "name": "r"}))
     with pytest.raises(UserError, match="either `source` or `parts` says where captures come from"):
         load_recipe(path)
