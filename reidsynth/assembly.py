@@ -231,7 +231,7 @@ class _Table:
         for owner, part in enumerate(self.parts):
             if self._has(owner) and part.info.shards_of(self.name):
                 path = part.path / part.info.shards_of(self.name)[0].file
-                schema = pq.read_schema(path)
+                schema = pq.read_schema(path.absolute())
                 found.append((part, schema.with_metadata(_without_key(schema))))
         first, schema = found[0]
         for part, other in found[1:]:

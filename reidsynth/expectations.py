@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,8 +21,9 @@ class Expectation(BaseModel):
 
     Args:
         captures: rows.
-        identities: people; of all splits together the sum over the splits, which share nobody.
+        identities: people, distractors apart; of all splits together the sum over the splits, which share nobody.
         rows: table -> rows that hold something (verdict pass or fail).
+        people: table -> people, distractors apart, with such a row: where a modality shows fewer than the captures do.
         captions: text table -> captions.
     """
 
@@ -30,6 +32,7 @@ class Expectation(BaseModel):
     captures: int | None = None
     identities: int | None = None
     rows: dict[str, int] = Field(default_factory=dict)
+    people: dict[str, int] = Field(default_factory=dict)
     captions: dict[str, int] = Field(default_factory=dict)
 
 
@@ -61,8 +64,20 @@ def _pairs(size: Expectation, manifest: Manifest, splits: list[str]) -> Iterator
         counts = manifest.tables[table].counts if table in manifest.tables else {}
         have = sum(counts.get(name, {}).get(verdict, 0) for name in splits for verdict in ("pass", "fail"))
         yield f"rows of {table!r}", want, have
+    for table, want in size.people.items():
+        yield f"people in {table!r}", want, sum(_people(manifest, table, name) for name in splits)
     for table, want in size.captions.items():
         yield f"captions of {table!r}", want, sum(_captions(manifest, table, name) for name in splits)
+
+
+def _people(manifest: Manifest, table: str, split: str) -> int:
+    if table not in manifest.tables:
+        return 0
+    captures = manifest.table("captures", split).columns(["dataset", "pid", "role"])
+    verdicts = manifest.table(table, split).columns(["verdict"])["verdict"]
+    there = pc.is_in(verdicts, pa.array(["pass", "fail"]))
+    shown = captures.filter(pc.and_(there, pc.not_equal(captures["role"], "distractor")))
+    return int(shown.group_by(["dataset", "pid"]).aggregate([]).num_rows)
 
 
 def _captions(manifest: Manifest, table: str, split: str) -> int:

@@ -27,7 +27,9 @@ def refuse_foreign(out: Path) -> None:
     Raises:
         UserError: when it is a file, or holds other things than a manifest (begun or whole).
     """
-    if out.is_file():
+    with disk_errors(out):
+        whole_file = out.is_file()
+    if whole_file:
         raise UserError(f"{out} is a file: choose a folder for the manifest")
     known = {"captures", "rgb", "preview", "README.md", MANIFEST_FILE, ".parts"}
     there = {path.name for path in out.iterdir()} if out.is_dir() else set()

@@ -149,6 +149,8 @@ def relative_problem(relative: str) -> str | None:
         return "is absolute: write paths relative to the data set's folder"
     if ".." in plain.split("/"):
         return "leaves the data set's folder by '..'"
+    if not PurePosixPath(plain).name:
+        return "names no file"
     return None
 
 

@@ -169,7 +169,7 @@ class Probe:
         if not empty.exists():
             with shard_writer(empty, schema, key="0" * 64):
                 pass
-        metadata = pq.read_metadata(path)
+        metadata = pq.read_metadata(path.absolute())
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         stored = sum(g.column(c).total_compressed_size for g in groups for c in range(g.num_columns))
         fixed = empty.stat().st_size

@@ -153,7 +153,7 @@ class TableReader:
             return opened
         path, rows = self._shards[number]
         try:
-            file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+            file = pq.ParquetFile(path.absolute(), memory_map=True, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise damaged(path) from error
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]

@@ -9,6 +9,7 @@ import numpy as np
 from reidsynth import images
 from reidsynth.errors import UserError
 from reidsynth.sheets import Cell, Column, Paragraph, Row, draw_sheet
+from reidsynth.storage import writing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,8 +49,8 @@ def preview(manifest: Manifest, out: Path, *, rows: int = 8, split: str | None =
     info = manifest.info
     sizes = ", ".join(f"{name} {size.rows:,} of {size.identities:,} people" for name, size in info.splits.items())
     sheet = draw_sheet(info.name, sizes, columns, drawn, height=_IMAGE_HEIGHT)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out, "PNG", compress_level=6)
+    with writing(out) as handle:
+        sheet.save(handle, "PNG", compress_level=6)
     return out
 
 

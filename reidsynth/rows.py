@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reidsynth import gates, images, thresholds
@@ -320,8 +321,8 @@ def verdict_counts(folder: Path, shards: Sequence[ShardInfo]) -> tuple[dict[str,
     """Count verdicts by split, and reasons, from the shards themselves."""
     counts: dict[str, Counter[str]] = {}
     reasons: Counter[str] = Counter()
-    for shard in shards:
-        table = pq.read_table(folder / shard.file, columns=["verdict", "reason"], partitioning=None)
+    for shard in shards:  # absolute paths: pyarrow takes `a:b/c` for an address
+        table = pq.read_table((folder / shard.file).absolute(), columns=["verdict", "reason"], partitioning=None)
         counts.setdefault(shard.split, Counter()).update(table.column("verdict").to_pylist())
         reasons.update(reason for reason in table.column("reason").to_pylist() if reason)
     return {split: dict(sorted(c.items())) for split, c in counts.items()}, dict(sorted(reasons.items()))
@@ -336,8 +337,9 @@ def split_infos(folder: Path, files: Mapping[str, Sequence[str]]) -> dict[str, S
         people: set[tuple[str, int]] = set()  # numbers of different data sets are different people
         roles: Counter[str] = Counter()
         for path in paths:
-            table = pq.read_table(folder / path, columns=["dataset", "pid", "role"], partitioning=None)
-            found = table.group_by(["dataset", "pid"]).aggregate([]).to_pydict()
+            table = pq.read_table((folder / path).absolute(), columns=["dataset", "pid", "role"], partitioning=None)
+            known = table.filter(pc.not_equal(table["role"], "distractor"))  # nobody: their number is not a person's
+            found = known.group_by(["dataset", "pid"]).aggregate([]).to_pydict()
             people.update(zip(found["dataset"], found["pid"], strict=True))
             roles.update(table.column("role").to_pylist())
         infos[split] = SplitInfo(rows=roles.total(), identities=len(people), roles=dict(sorted(roles.items())))

@@ -39,7 +39,7 @@ class Selection:
         verdicts: table -> verdicts that its rows may have.
         splits: names; all by default.
         pids: people, by the data set's own number; all by default.
-        identities: so many people of each split, drawn.
+        identities: so many people of each split, drawn; distractors are nobody, and go.
         captures: so many captures of each split, drawn; below 1 it is their share.
         seed: of the draws.
         tables: that are kept, besides `captures`; all by default.
@@ -175,16 +175,21 @@ def chosen_rows(manifest: Manifest, split: str, selection: Selection) -> array[i
     Raises:
         UserError: for a condition that can't be read.
     """
-    numbers, people, ids = array("q"), [], []
+    numbers, ids = array("q"), []
+    people: list[str | None] = []  # None for distractors, who are nobody
     for start, frame in _frames(manifest, split, selection):
         kept = _filtered(frame, selection)
         numbers.extend(start + int(i) for i in kept.index)
         if selection.identities is not None:
-            people += [f"{dataset}/{pid}" for dataset, pid in zip(kept["dataset"], kept["pid"], strict=True)]
+            rows = zip(kept["dataset"], kept["pid"], kept["role"], strict=True)
+            people += [None if role == "distractor" else f"{dataset}/{pid}" for dataset, pid, role in rows]
         if selection.captures is not None:
             ids += kept["sample_id"].tolist()
     if selection.identities is not None:
-        drawn = sorted(set(people), key=lambda person: sample_seed(selection.seed, person, "select"))
+        drawn = sorted(
+            {person for person in people if person is not None},
+            key=lambda person: sample_seed(selection.seed, person, "select"),
+        )
         chosen = set(drawn[: selection.identities])
         keep = [person in chosen for person in people]
         numbers = array("q", (number for number, yes in zip(numbers, keep, strict=True) if yes))

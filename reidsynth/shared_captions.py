@@ -59,7 +59,7 @@ def settle(
         drafted = [out / draft(job.files[spec.name]) for job in chosen]
         given = [file if job.done(out) else first for job, file, first in zip(chosen, finished, drafted, strict=True)]
         capture_files = [out / shard.file for shard in captures if shard.split == split]
-        pids = [pq.read_table(file, columns=["pid"], partitioning=None)["pid"].to_numpy() for file in capture_files]
+        pids = [_read(file, ["pid"])["pid"].to_numpy() for file in capture_files]
         hashes = [_hashes(file) for file in given]
         shared = _Shared(hashes, pids)
         for source, file, rows in zip(given, finished, hashes, strict=True):
@@ -72,8 +72,13 @@ def settle(
 
 def _hashes(file: Path) -> list[list[int]]:
     """64-bit hashes of every row's captions; eight bytes each keep millions of captions in memory."""
-    told = pq.read_table(file, columns=["captions"], partitioning=None)["captions"].to_pylist()
+    told = _read(file, ["captions"])["captions"].to_pylist()
     return [[_hash(caption) for caption in captions or ()] for captions in told]
+
+
+def _read(file: Path, columns: list[str] | None = None) -> pa.Table:
+    """Columns of one shard; by its absolute path, since pyarrow takes `a:b/c` for an address."""
+    return pq.read_table(file.absolute(), columns=columns, partitioning=None)
 
 
 def _hash(caption: str) -> int:
@@ -107,7 +112,7 @@ def _settle_shard(
 ) -> None:
     key = shard_key(source)
     assert key is not None, "shards are settled once they are all there"
-    table = pq.read_table(source, partitioning=None)
+    table = _read(source)
     before = table.select(["verdict", "reason", "scores"]).to_pylist()
     after = [_settled(row, count, judge) for row, count in zip(before, sharing, strict=True)]
     if source == file and after == before:

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TEMPORARY = ".writing-"
+_NO_PLACE = (
+    errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL,
+)  # fmt: skip
+_LONGEST_PATH_TOLD = 120
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or forbidden disk into one sentence about `path`."""
+    """Turn a full or forbidden disk, or a path that can't be, into one sentence about `path`."""
     try:
         yield
     except OSError as error:
@@ -34,7 +38,23 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise UserError(
                 f"{path} can't be written ({error.strerror}): choose a folder that you may write"
             ) from error
+        if error.errno in _NO_PLACE and _speaks_of(error, path):
+            raise UserError(
+                f"{_shortened(path)} can't be written ({(error.strerror or '').lower()}): choose another place"
+            ) from error
         raise
+
+
+def _speaks_of(error: OSError, path: Path) -> bool:
+    """Whether an error is about a path, its temporary file or the folders above it."""
+    named = [Path(name) for name in (error.filename, error.filename2) if isinstance(name, str | os.PathLike)]
+    above = (path, *path.parents)
+    return any(name in above or (name.name.startswith(TEMPORARY) and name.parent == path.parent) for name in named)
+
+
+def _shortened(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= _LONGEST_PATH_TOLD else f"{text[:_LONGEST_PATH_TOLD]}..."
 
 
 @contextmanager

@@ -155,7 +155,7 @@ def shard_key(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        metadata = pq.read_metadata(path.absolute()).metadata or {}
     except (pa.ArrowException, OSError):
         return None
     key = metadata.get(KEY)

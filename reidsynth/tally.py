@@ -26,6 +26,10 @@ class RowSeen:
     digest: str | None
 
 
+_SINGULAR = {"captures": "capture", "identities": "identity", "captions": "caption"}
+_NOTHING: frozenset[str] = frozenset()
+
+
 class Tally:
     """Counts rows as they come.
 
@@ -44,7 +48,8 @@ class Tally:
         self._sizes = [Counter[str]() for _ in self.published.counts]
         self._people: list[set[int]] = [set() for _ in self.published.counts]
         self._people_of: dict[str, set[int]] = {}
-        self._modalities: dict[tuple[str, int], set[str]] = {}
+        self._modalities: dict[str, dict[int, frozenset[str]]] = {}
+        self._sets: dict[frozenset[str], frozenset[str]] = {}  # one object for each, however many people have it
         self._reasons: dict[tuple[str, str], list[str]] = {}
         self._wrong_captions: list[str] = []
         self._first_split: dict[bytes, str] = {}
@@ -64,7 +69,9 @@ class Tally:
                 self._people[number].add(record.pid)
         if record.role != "distractor":
             self._people_of.setdefault(split, set()).add(record.pid)
-            self._modalities.setdefault((split, record.pid), set()).add(record.modality)
+            seen = self._modalities.setdefault(split, {})
+            if record.modality not in (known := seen.get(record.pid, _NOTHING)):
+                seen[record.pid] = self._sets.setdefault(known | {record.modality}, known | {record.modality})
         missing = listing.MISSING in row.errors.values()
         for part in (
             self.found.splits.setdefault(split, Part()),
@@ -139,8 +146,9 @@ class Tally:
             if made.agrees:
                 continue
             differ = abs(value - published)
+            named = _SINGULAR[what] if value == 1 else what
             says = (
-                f"{count.label}: {value:,} {what}, and {published:,} are published ({differ:,} too "
+                f"{count.label}: {value:,} {named}, and {published:,} are published ({differ:,} too "
                 f"{'few' if value < published else 'many'})"
             )
             if count.sure:
@@ -165,9 +173,8 @@ class Tally:
 
     def _note_modalities(self) -> None:
         """Tell of people who lack a modality that others of their split have in rows of their own."""
-        every = sorted(set[str]().union(*self._modalities.values()))
-        for split in self._people_of:
-            each = {pid: seen for (where, pid), seen in self._modalities.items() if where == split}
+        every = sorted(set[str]().union(*self._sets))
+        for split, each in self._modalities.items():
             for modality in every:
                 lacking = sorted(pid for pid, seen in each.items() if modality not in seen)
                 if lacking:

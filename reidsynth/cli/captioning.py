@@ -24,6 +24,7 @@ from reidsynth.cli.shell import (
     parameters,
     running,
 )
+from reidsynth.errors import UserError
 
 if TYPE_CHECKING:
     from reidsynth.spending import Estimate
@@ -53,7 +54,14 @@ def caption(  # noqa: PLR0913 - one argument for each option
     """Describe the person of every photograph in sentences."""
     from reidsynth.pipeline import estimate_step, run_step
     from reidsynth.spending import Allowance
+    from reidsynth.steps import step_class
 
+    for option, given in (("--limit", limit), ("--max-cost", max_cost)):
+        if given is not None and not hasattr(step_class("caption", method), "gather"):
+            raise UserError(
+                f"{option} counts what a service is asked, and --method {method} asks none: leave it away; "
+                "`reidsynth select MANIFEST --captures N --out PART` takes some rows to try"
+            )
     if dry_run:
         _tell(estimate_step(manifest, "caption", method, parameters(settings)), max_cost, as_json=as_json)
         return

@@ -38,12 +38,13 @@ def preview(
     rows: Annotated[int, typer.Option("--rows", help="Captures on the sheet.")] = 8,
     split: Annotated[str | None, typer.Option("--split", help="Split to take them from; all by default.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Which captures.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Draw a contact sheet: photograph, masks, sketches, infrared images, captions, with verdicts."""
     from reidsynth.manifest import open_manifest
     from reidsynth.report import preview as draw
 
-    typer.echo(f"wrote {draw(open_manifest(manifest), out, rows=rows, split=split, seed=seed)}")
+    _wrote(draw(open_manifest(manifest), out, rows=rows, split=split, seed=seed), as_json=as_json)
 
 
 @app.command(epilog="Example: reidsynth stats data/demo\n\nExample: reidsynth stats data/demo --json")
@@ -63,12 +64,17 @@ def report(
     rows: Annotated[int, typer.Option("--rows", help="Captures to show.")] = 12,
     rejects: Annotated[int, typer.Option("--rejects", help="Captures to show for each reason of a reject.")] = 4,
     seed: Annotated[int, typer.Option("--seed", help="Which captures.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Write one HTML file that asks nothing of the net: counts, histograms, captures, rejects with their reasons."""
     from reidsynth.manifest import open_manifest
     from reidsynth.page import write_report
 
-    typer.echo(f"wrote {write_report(open_manifest(manifest), out, rows=rows, rejects=rejects, seed=seed)}")
+    _wrote(write_report(open_manifest(manifest), out, rows=rows, rejects=rejects, seed=seed), as_json=as_json)
+
+
+def _wrote(path: Path, *, as_json: bool) -> None:
+    typer.echo(json.dumps({"wrote": str(path)}, ensure_ascii=False) if as_json else f"wrote {path}")
 
 
 def _stats_text(found: Stats) -> str:

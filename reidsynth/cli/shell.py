@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -43,7 +44,21 @@ app = typer.Typer(
 )
 
 ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Folder of the manifest.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder of the manifest; made if needed, resumed if begun.")]
+
+
+def no_address(out: Path) -> Path:
+    """Refuse `s3://bucket/x` and the like, which would become a folder of that name here."""
+    if re.fullmatch(r"[A-Za-z][\w+.-]+:", out.parts[0] if out.parts else ""):
+        raise UserError(
+            f"--out {str(out)!r} is an address: give a folder of this machine (`reidsynth push` publishes it)"
+        )
+    return out
+
+
+Out = Annotated[
+    Path,
+    typer.Option("--out", callback=no_address, help="Folder of the manifest; made if needed, resumed if begun."),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter; may be repeated. Values are YAML.")
 ]

@@ -215,10 +215,6 @@ class _Images(Sequence[Record]):
             taken.extend(sorted(drawn[:wanted], key=lambda name: (PurePosixPath(name).stem, name)))
         return taken, +skipped
 
-    def _lot(self, folder: str, name: str) -> tuple[int, str]:
-        """What decides whether an image is drawn: never what else is there."""
-        return sample_seed(self._source.seed, self._id(folder, name), "finegpr"), name
-
     def _id(self, folder: str, name: str) -> str:
         return listing.stem_id(self._source.dataset(), f"{folder}/{name}" if folder else name)
 

@@ -19,7 +19,7 @@ from caption_server import ANSWER_TOKENS, PROMPT_TOKENS, CaptionServer
 from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
 from reidsynth.jobs import Run
-from reidsynth.manifest import open_manifest
+from reidsynth.manifest import open_manifest, write_info
 from reidsynth.pipeline import run_step
 from reidsynth.spending import Allowance
 from reidsynth.steps.captions import batches
@@ -113,6 +113,24 @@ def test_without_waiting_the_next_run_collects(caption, server, manifest):
     assert len(server.batches) == 1  # nothing is asked twice while it is on its way
     made = caption(wait=False)
     assert verdicts(made)["pass"] == PHOTOS
+    assert set(server.billed.values()) == {1}
+
+
+@pytest.mark.parametrize("mode", ["batch", "chat"])
+def test_collecting_sends_no_pixels_that_nobody_allowed(caption, server, manifest, monkeypatch, mode):
+    """What a batch left unanswered goes out again only with the user's word for this run."""
+    monkeypatch.setattr("reidsynth.steps.captions.service.is_local", lambda address: False)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    source = manifest.info.source.model_copy(update={"policy": manifest.info.source.policy | {"egress": True}})
+    write_info(manifest.path, manifest.info.model_copy(update={"source": source}))
+    server.plan = lambda batch, lines: ("expired", lines[:9], lines[9:])
+    server.polls_before_end = 1
+    caption(Allowance(egress=True), wait=False)
+    with pytest.raises(UserError, match="add --allow-egress"):
+        caption(mode=mode)
+    assert (len(server.batches), sum(server.billed.values())) == (1, 9)
+    server.plan = lambda batch, lines: ("completed", lines, [])
+    assert verdicts(caption(Allowance(egress=True), mode=mode))["pass"] == PHOTOS
     assert set(server.billed.values()) == {1}
 
 

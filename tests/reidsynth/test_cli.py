@@ -96,6 +96,8 @@ def test_validate_ends_with_code_1(call, tmp_path):
         (["ingest", "market1502", ".", "--out", "x"], "unknown source 'market1502' (did you mean 'market1501'?)"),
         (["demo", "--out", "x", "--set", "train"], "--set 'train' is not valid"),
         (["demo", "--out", "x", "--workers", "0"], "--workers is 0"),
+        (["caption", "m", "--limit", "5"], "--limit counts what a service is asked, and --method template asks none"),
+        (["caption", "m", "--max-cost", "5"], "--max-cost counts what a service is asked"),
     ],
 )
 def test_mistakes_are_one_sentence_and_code_2(call, arguments, said, tmp_path, monkeypatch):

@@ -232,7 +232,9 @@ def test_links_in_a_circle_end(tmp_path):
     assert listed.skipped == {"linked folder, not entered": 1, "no image file (by its extension)": 1}
 
 
-@pytest.mark.parametrize("path", ["\ud800.jpg", "a\x00b.jpg", "C:\\a.jpg", "\\\\server\\a.jpg", "..\\a.jpg", " "])
+@pytest.mark.parametrize(
+    "path", ["\ud800.jpg", "a\x00b.jpg", "C:\\a.jpg", "\\\\server\\a.jpg", "..\\a.jpg", " ", ".", "./"]
+)
 def test_paths_that_are_none(path):
     assert listing.relative_problem(path) is not None
 

@@ -58,6 +58,15 @@ def test_rstp_rows(tmp_path, run):
     assert told["captions"] == ["Sentence 0 about image 0 of person 3901.", "Sentence 1 about image 0 of person 3901."]
 
 
+def test_a_path_that_names_no_file(tmp_path):
+    root = rstpreid(tmp_path)
+    rows = json.loads((root / "data_captions.json").read_text())
+    rows[0]["img_path"] = "."
+    (root / "data_captions.json").write_text(json.dumps(rows))
+    with pytest.raises(UserError, match=r"row 0: 'img_path' must be a path below imgs.*received '\.'"):
+        build_source("rstpreid", {"root": str(root)}).records("train")
+
+
 def test_rstp_names_its_own_path_key(tmp_path):
     base = rstpreid(tmp_path)
     rows = json.loads((base / "data_captions.json").read_text())

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from fixtures import crop, crop_mask, market1501
@@ -65,6 +67,8 @@ def test_command_line(manifest, tmp_path):
     result = CliRunner().invoke(app, ["preview", str(manifest.path), "--out", str(out), "--rows", "2"])
     assert result.exit_code == 0, result.output
     assert out.exists()
+    told = CliRunner().invoke(app, ["preview", str(manifest.path), "--out", str(out), "--rows", "2", "--json"])
+    assert json.loads(told.stdout) == {"wrote": str(out)}
 
 
 def test_sheets_take_odd_shapes_and_long_words():

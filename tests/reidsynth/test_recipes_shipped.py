@@ -85,6 +85,8 @@ def test_aio_train_is_three_data_sets_of_different_modalities(run, tmp_path):
     assert (tmp_path / "aio" / linked).stat().st_nlink > 1
     found = unmet(recipe, manifest)
     assert any("synth-pedes: split 'train' holds" in line and "4791711 are expected" in line for line in found)
+    sketched = "market-sketch-1k: all splits hold 3 people in 'sketch', and 996 are expected"
+    assert sketched in found  # photographs show more people, and distractors
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "aio").glob("*/*.parquet")}
     build(recipe, tmp_path / "aio", run=run)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "aio").glob("*/*.parquet")} == before

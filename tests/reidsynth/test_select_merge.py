@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from drawn_source import Noise
+from fixtures import market1501
 from typer.testing import CliRunner
 
 from reidsynth.cli import app
@@ -131,6 +132,15 @@ def test_draws_of_people_and_captures_are_seeded_and_nested(noise, run, tmp_path
     pids = select(whole, Selection(pids=[2, 4], captures=3), tmp_path / "e")
     assert len(ids(pids)) == 3
     assert {int(sample_id[-5:]) // 2 for sample_id in ids(pids)} <= {2, 4}
+
+
+def test_distractors_are_nobody(run, tmp_path):
+    market = ingest(tmp_path / "m", "market1501", {"root": str(market1501(tmp_path))}, run=run)
+    assert market.info.splits["test"].roles["distractor"] == 1
+    assert market.info.splits["test"].identities == 2
+    for seed in range(4):  # however many people are asked for, they are people
+        part = select(market, Selection(splits=["test"], identities=2, seed=seed), tmp_path / f"s{seed}")
+        assert {row["pid"] for row in part.captures("test").to_pylist()} == {1, 3}
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_every_number_that_differs_is_named(tmp_path, published, checked):
     assert [(problem.check, problem.says) for problem in found.problems] == [
         ("counts", "all: 8 captures, and 10 are published (2 too few)"),
         ("counts", "train: 2 captures, and 4 are published (2 too few)"),
-        ("counts", "train: 1 identities, and 2 are published (1 too few)"),
+        ("counts", "train: 1 identity, and 2 are published (1 too few)"),
     ]
     assert any("99 are published" in note and "not counted from the owners' lists" in note for note in found.notes)
     assert "2 files left out as 'junk box (person -1)', and 7 are told of" in found.notes
@@ -254,7 +254,7 @@ def test_command_tells_and_ends_with_code_1(tmp_path, published):
     assert "as published" in call("market1501", root, code=0).output
     (root / "query/0003_c4s6_015641_00.jpg").unlink()
     output = call("market1501", root, code=1).output
-    assert "not as published (counts): test, query: 1 captures, and 2 are published (1 too few)" in output
+    assert "not as published (counts): test, query: 1 capture, and 2 are published (1 too few)" in output
     assert "bounding_box_train" in output
 
 

@@ -146,10 +146,9 @@ class OpenAICompatible:
             open_batches = bool(ledger.open_batches(form.model, outcomes.prompt))
             if waiting or open_batches:
                 service = Service(self.base_url, self.key_variable, self.timeout)
-                if waiting and not service.local:
-                    policies = {s.dataset: Policy.from_dict(s.policy) for s in manifest.info.sources}
-                    check_egress(policies, allowed=allowance.egress, where=service.host)
-                asked = _Asked(manifest, outcomes, allowance, progress)
+                asked = _Asked(manifest, outcomes, allowance, progress, None if service.local else service.host)
+                if waiting:
+                    asked.check_egress()
                 outcomes = Outcomes(ledger, form, outcomes.prompt, asyncio.run(self._ask(service, asked)))
             yield Gathered(outcomes.process, {"answers": outcomes.digest(manifest)})
 
@@ -288,11 +287,24 @@ class OpenAICompatible:
 
 
 class _Asked:
-    """What one run may ask about."""
+    """What one run may ask about; `where` is the service's host, None for one on this machine."""
 
-    def __init__(self, manifest: Manifest, outcomes: Outcomes, allowance: Allowance, progress: bool | None) -> None:
+    def __init__(
+        self, manifest: Manifest, outcomes: Outcomes, allowance: Allowance, progress: bool | None, where: str | None
+    ) -> None:
         self.manifest, self.outcomes, self.allowance, self.progress = manifest, outcomes, allowance, progress
+        self.where = where
         self._taken = 0
+
+    def check_egress(self) -> None:
+        """Make sure that images may be sent.
+
+        Raises:
+            UserError: by the data set's terms, or because the user did not allow it.
+        """
+        if self.where is not None:
+            policies = {s.dataset: Policy.from_dict(s.policy) for s in self.manifest.info.sources}
+            check_egress(policies, allowed=self.allowance.egress, where=self.where)
 
     def budget(self) -> Budget:
         """What may still be spent."""
@@ -311,6 +323,7 @@ class _Asked:
             if not everything:
                 if self.allowance.limit is not None and self._taken >= self.allowance.limit:
                     return
+                self.check_egress()  # of a batch that another run handed in, questions may come back unanswered
                 self._taken += 1
             yield question, image
 
