@@ -1,4 +1,4 @@
-"""Mixing data sets: how many places of each batch go to which of them, and whose turn it is.
+"""Dealing places: how many of each batch go to which data set, whose turn it is, and nobody twice in a batch.
 
 A weight is a data set's share of the places, whatever its size: a small set comes round more often. Everything is a
 function of (seed, epoch), so a mixed epoch resumes and divides among processes as any other.
@@ -65,6 +65,33 @@ def deal(counts: Sequence[int], cards: int, rng: np.random.Generator) -> np.ndar
         dealt.append(np.concatenate([deck, free[:missing]]))
         deck = rng.permutation(np.concatenate([free[missing:], again]))
     return np.concatenate(dealt)
+
+
+def spread(units: Sequence[np.ndarray], batches: int, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Deal the units of identities to batches, no batch two of one identity.
+
+    Identities in random order take places one after another along a row of random permutations of the batches, see
+    `deal`. All batches end up equally full.
+
+    Args:
+        units: of each identity; of one with more than there are batches, and of all units when there are more than
+            places, a random choice is dealt.
+        batches: how many.
+        size: units of a batch; there must be enough for all batches.
+        rng: shuffles.
+
+    Returns:
+        `batches` arrays of `size` units.
+    """
+    chosen = [rng.permutation(mine)[:batches] for mine in units]
+    keep = np.zeros(sum(map(len, chosen)), dtype=bool)
+    keep[rng.permutation(len(keep))[: batches * size]] = True
+    parts = np.split(keep, np.cumsum([len(mine) for mine in chosen])[:-1])
+    chosen = [mine[part] for mine, part in zip(chosen, parts, strict=True)]
+    order = [chosen[i] for i in rng.permutation(len(chosen))]
+    places = deal([len(mine) for mine in order], batches, rng)
+    by_batch = np.concatenate(order)[np.argsort(places, kind="stable")].reshape(batches, size)
+    return [rng.permutation(members) for members in by_batch]
 
 
 def visits(labels: np.ndarray, rows: np.ndarray, drawn: np.ndarray, rng: np.random.Generator) -> np.ndarray:

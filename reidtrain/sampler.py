@@ -16,7 +16,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from reidtrain.errors import UserError
-from reidtrain.mixing import deal, places_of_sets, visits
+from reidtrain.mixing import deal, places_of_sets, spread, visits
 
 Pairing = Literal["capture", "cross", "identity"]
 
@@ -244,17 +244,7 @@ class TupleSampler(IdentitySampler):
         if self._shares:
             return self._mixed_plan(epoch)
         rng = np.random.default_rng([self.seed, 0, epoch])
-        batches = len(self)
-        chosen = [rng.permutation(rows)[:batches] for rows in self._anchors if len(rows)]
-        keep = np.zeros(sum(map(len, chosen)), dtype=bool)
-        keep[rng.permutation(len(keep))[: batches * self.batch_size]] = True
-        parts = np.split(keep, np.cumsum([len(rows) for rows in chosen])[:-1])
-        chosen = [rows[part] for rows, part in zip(chosen, parts, strict=True)]
-        order = [chosen[i] for i in rng.permutation(len(chosen))]
-        places = deal([len(rows) for rows in order], batches, rng)
-        rows = np.concatenate(order)
-        by_batch = rows[np.argsort(places, kind="stable")].reshape(batches, self.batch_size)
-        return [rng.permutation(members) for members in by_batch]
+        return spread([rows for rows in self._anchors if len(rows)], len(self), self.batch_size, rng)
 
     def _mixed_plan(self, epoch: int) -> list[np.ndarray]:
         rng = np.random.default_rng([self.seed, 0, epoch])
@@ -303,8 +293,10 @@ class IdentityGroupSampler(IdentitySampler):
 
     - Every batch holds `batch_size` / `per_identity` distinct identities with `per_identity` captures of each, side by
       side; other modalities are paired as `pairing` says.
-    - An epoch visits every identity once; the last incomplete batch is dropped.
-    - An identity with fewer captures gives all of them and repeats some.
+    - An epoch visits an identity once for every K captures that it has, with other captures each time, so that it is
+      about as long as one of all captures (what the usual samplers, and the epochs of papers, count). What is left of
+      an identity's captures, and of the identities when no batch can be filled, is another choice in every epoch.
+    - An identity with fewer than K captures comes once, gives all of them and repeats some.
     - Processes get disjoint identities.
     - Arguments: see `IdentitySampler`; `per_identity` is K.
 
@@ -323,20 +315,29 @@ class IdentityGroupSampler(IdentitySampler):
                 f"{groups} identities for a batch can't be drawn from {len(self._labels)}: set sampler.batch_size to "
                 f"{len(self._labels) * self.per_identity} or less"
             )
-        return len(self._labels) // groups
+        self._turns = np.array([max(1, len(self._anchors[label]) // self.per_identity) for label in self._labels])
+        return _most_batches(self._turns, groups)
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """Group the identities of an epoch, in random order, and draw captures of each."""
         rng = np.random.default_rng([self.seed, 0, epoch])
+        groups = self.batch_size // self.per_identity
         if self._shares:
             batches = [rng.permutation(labels) for labels in self._mixed(epoch)]
-        else:
-            groups = self.batch_size // self.per_identity
+        elif int(self._turns.max()) == 1:
             batches = list(rng.permutation(self._labels)[: len(self) * groups].reshape(-1, groups))
-        return [
-            np.concatenate([_take(self._anchors[label], self.per_identity, rng) for label in batch])
-            for batch in batches
-        ]
+        else:
+            turns = [np.repeat(label, count) for label, count in zip(self._labels, self._turns, strict=True)]
+            batches = spread(turns, len(self), groups, rng)
+        left: dict[int, np.ndarray] = {}
+        return [np.concatenate([self._next(int(label), left, rng) for label in batch]) for batch in batches]
+
+    def _next(self, label: int, left: dict[int, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+        """K captures of an identity, others than at its last visits as long as there are enough."""
+        if len(left.get(label, ())) < self.per_identity:
+            left[label] = _take(self._anchors[label], max(self.per_identity, len(self._anchors[label])), rng)
+        chosen, left[label] = left[label][: self.per_identity], left[label][self.per_identity :]
+        return chosen
 
 
 SAMPLERS: Mapping[str, type[IdentitySampler]] = {
