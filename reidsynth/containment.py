@@ -4,6 +4,7 @@ from __future__ import annotations
 
 CONTAINS: dict[str, tuple[str, ...]] = {
     "cuhk-pedes": ("market1501", "cuhk01", "cuhk03-np", "viper", "cuhk-sysu"),
+    "msmt17-all": ("msmt17",),
     "icfg-pedes": ("msmt17",),
     "rstpreid": ("msmt17",),
     "market-sketch-1k": ("market1501",),

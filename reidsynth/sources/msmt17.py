@@ -35,6 +35,7 @@ _LISTS = {
     "list_gallery.txt": ("test", "gallery", 1),
 }
 _TRAINING_BY_CAMERA = (4910, 203, 454, 1614, 4296, 1678, 3453, 795, 1396, 655, 3154, 1364, 3635, 3876, 1138)
+_TEST_PEOPLE = 10_000  # added to the number of a test person who stands beside training people
 _NAME = re.compile(r"\d+/\d+_\d+_(?P<camid>\d{1,3})_\d+(morning|noon|afternoon)_\d+_\d+(_ex)?\.\w+", re.ASCII)
 
 
@@ -46,11 +47,14 @@ class Msmt17:
         root: folder `MSMT17_V1`, `MSMT17_V2` or `MSMT17`, or the folder that holds it.
         release: `V1` or `V2`; needed only where both lie side by side.
         val_in_train: put the images of `list_val.txt` into the split train, as many papers do.
+        all_in_train: put all images there, those of the test too (`MSMT17_all` of DMF and others), whose people are
+            numbered from 10,000 on. The data set is then called `msmt17-all`; nothing may be tested on MSMT17 after it.
     """
 
     root: Path
     release: Literal["V1", "V2"] | None = None
     val_in_train: bool = False
+    all_in_train: bool = False
 
     name: ClassVar[str] = "msmt17"
     version: ClassVar[int] = 1
@@ -63,7 +67,7 @@ class Msmt17:
 
     def dataset(self) -> str:
         """Name in the captures' `dataset` column; both releases show the same people."""
-        return self.name
+        return f"{self.name}-all" if self.all_in_train else self.name
 
     def terms(self) -> Policy:
         """The policy; its note, which the card repeats, tells the release."""
@@ -76,6 +80,8 @@ class Msmt17:
 
     def splits(self) -> tuple[str, ...]:
         """Training, the owners' validation images of the same people (unless they are in train), and the test."""
+        if self.all_in_train:
+            return ("train",)
         return ("train", "test") if self.val_in_train else ("train", "val", "test")
 
     def records(self, split: str) -> list[Record]:
@@ -106,6 +112,8 @@ class Msmt17:
 
     def published(self) -> Published:
         """Sizes of both releases; train and val show the same people, and the test counts its people from 0 again."""
+        if self.all_in_train:
+            return Published(counts=(Count(captures=126_441, identities=4101),))
         apart = (
             Count(splits=("train",), captures=30_248, sure=False),
             Count(splits=("val",), captures=2373, sure=False),
@@ -129,7 +137,7 @@ class Msmt17:
     def inconsistencies(self) -> Iterator[str]:
         """Labels that differ from their folder's number."""
         for split, records in self._found.items():
-            wrong = [r.source_path for r in records if int(r.source_path.split("/")[1]) != r.pid]
+            wrong = [r.source_path for r in records if int(r.source_path.split("/")[1]) != r.pid % _TEST_PEOPLE]
             if wrong:
                 yield f"{len(wrong)} images of {split!r} are labelled as another person: {listing.first_few(wrong)}"
 
@@ -164,7 +172,7 @@ class Msmt17:
         seen: dict[str, str] = {}
         mistakes: list[str] = []
         for name, (split, role, side) in _LISTS.items():
-            if split == "val" and self.val_in_train:
+            if self.all_in_train or (split == "val" and self.val_in_train):
                 split = role = "train"
             for relative, label in splitlists.labelled_files(base / name):
                 path = f"{_FOLDERS[release][side]}/{relative}"
@@ -175,7 +183,8 @@ class Msmt17:
                     mistakes.append(f"{name}: {relative!r} is in {seen[path]} as well")
                 else:
                     seen[path] = name
-                    splits[split].append(self._record(path, label, int(named["camid"]), role))
+                    pid = label + _TEST_PEOPLE if self.all_in_train and side else label
+                    splits[split].append(self._record(path, pid, int(named["camid"]), role))
         if mistakes:
             raise UserError(
                 f"the lists in {str(base)!r} have {len(mistakes)} mistakes: {listing.first_few(mistakes)}; take the "
@@ -186,4 +195,4 @@ class Msmt17:
         return splits
 
     def _record(self, path: str, pid: int, camid: int, role: str) -> Record:
-        return Record(listing.stem_id(self.name, path), pid, camid, role, source_path=path)
+        return Record(listing.stem_id(self.dataset(), path), pid, camid, role, source_path=path)

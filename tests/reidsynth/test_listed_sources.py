@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from layouts import CUHK03, cuhk03_folders, cuhk03_lists, msmt17, randperson
 
+from reidsynth.containment import on_record
 from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
 from reidsynth.sources import build_source, dropped
@@ -41,6 +42,23 @@ class TestMsmt17:
             (0, 2, "train"),
             (1, 14, "train"),
         ]
+
+    def test_all_may_train(self, tmp_path, run):
+        """`MSMT17_all`: person 0 of the test is not person 0 of the training, and the data set has its own name."""
+        manifest = ingest(tmp_path / "m", "msmt17", {"root": str(msmt17(tmp_path)), "all_in_train": True}, run=run)
+        assert manifest.splits == ("train",)
+        rows = manifest.captures("train").to_pylist()
+        assert {row["dataset"] for row in rows} == {"msmt17-all"}
+        assert [(row["sample_id"].split("/")[1], row["pid"], row["camid"], row["role"]) for row in rows] == [
+            ("test", 10_000, 5, "train"),
+            ("test", 10_000, 15, "train"),
+            ("test", 10_007, 3, "train"),
+            ("train", 0, 1, "train"),
+            ("train", 0, 2, "train"),
+            ("train", 1, 14, "train"),
+        ]
+        assert not list(source("msmt17", tmp_path, all_in_train=True).inconsistencies())
+        assert on_record("msmt17-all", "msmt17") == {"msmt17"}
 
     def test_releases_are_told_apart(self, tmp_path, run):
         notes = []

@@ -194,6 +194,7 @@ def test_rows_of_an_ablation(tmp_path):
     assert load_config("flexireid-demo").model.options.get("routing") is None
     assert "unireid-demo:dynamic" in presets()
     assert "dmf-demo:msmt17" not in presets()
+    assert load_config("dmf:msmt17-all").stages[1].datasets == ("msmt17-all",)
     with pytest.raises(UserError, match=r"no row 'sofd' \(did you mean 'soft'"):
         load_config("flexireid-demo:sofd")
     mine = tmp_path / "mine.yaml"
