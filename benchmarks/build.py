@@ -67,8 +67,9 @@ def ours(crops: Path, out: Path, workers: int) -> None:
     """The pipeline."""
     shutil.rmtree(out, ignore_errors=True)
     with running(workers) as run:
-        ingest(out, "folder", {"root": str(crops), "pattern": PATTERN.removesuffix(".jpg")}, run=run)
-        run_steps(out, [(name, method, {}) for name, method in STEPS], run=run)
+        steps = [(name, method, dict[str, Any]()) for name, method in STEPS]
+        ingest(out, "folder", {"root": str(crops), "pattern": PATTERN.removesuffix(".jpg")}, run=run, ahead=steps)
+        run_steps(out, steps, run=run)
 
 
 def png(image: np.ndarray) -> bytes:

@@ -129,7 +129,8 @@ def _measure_mask(image: np.ndarray | Text) -> Scores:
     person = (_grey(image) > 127).astype(np.uint8)
     edge = np.concatenate([person[0], person[-1], person[:, 0], person[:, -1]])
     total = cv2.countNonZero(person)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(person, connectivity=8)
+    # OpenCV's other labelling of blocks of 2x2 pixels: the same areas in half of the time.
+    _, _, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(person, 8, cv2.CV_32S, cv2.CCL_BBDT)
     largest = int(stats[1:, cv2.CC_STAT_AREA].max()) if total else 0
     return {
         "area": total / person.size,

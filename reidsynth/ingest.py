@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tqdm import tqdm
 
 from reidsynth import gates, rows, thresholds
+from reidsynth.ahead import Ahead, leading, read_and_make
 from reidsynth.engines import LocalEngine
 from reidsynth.errors import UserError
 from reidsynth.jobs import ROWS_PER_BLOCK, Job, Run, commit, execute, shard_file, shard_infos, stale_shards, table_info
@@ -26,6 +27,7 @@ from reidsynth.manifest import (
     open_manifest,
     read_info,
 )
+from reidsynth.passes import order
 from reidsynth.protocol import write_protocol
 from reidsynth.schema import ROWS_PER_SHARD, SCHEMA_VERSION, Record
 from reidsynth.sources import GATES, Source, build_source, dropped, pid_names, protocol_of, terms_of
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from reidsynth.grouping import Asked
+    from reidsynth.passes import Order, Planned
     from reidsynth.schema import Content, TableSpec
 
 _FIELDS = tuple(field.name for field in fields(Record))
@@ -50,6 +54,7 @@ class _SourceTask:
     split: str
     records: tuple[Record, ...]
     specs: tuple[TableSpec, ...]
+    orders: tuple[Order, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +78,7 @@ class _SourceTasks:
     start: int
     stop: int
     specs: tuple[TableSpec, ...]
+    orders: tuple[Order, ...] = ()
 
     def __len__(self) -> int:
         return -(-(self.stop - self.start) // ROWS_PER_BLOCK)
@@ -81,7 +87,7 @@ class _SourceTasks:
         part = self.records[self.start : self.stop]
         for first in range(0, len(part), ROWS_PER_BLOCK):
             block = tuple(part[first : first + ROWS_PER_BLOCK])
-            yield _SourceTask(self.source, self.parameters, self.split, block, self.specs)
+            yield _SourceTask(self.source, self.parameters, self.split, block, self.specs, self.orders)
 
 
 def ingest(
@@ -93,6 +99,7 @@ def ingest(
     about: str = "",
     title: str | None = None,
     recipe: Mapping[str, Any] | None = None,
+    ahead: Sequence[Asked] = (),
 ) -> Manifest:
     """Read a source into a manifest: captures and the tables that the data set itself holds.
 
@@ -104,9 +111,11 @@ def ingest(
         about: one sentence for the card.
         title: name of the manifest; the source's data set by default.
         recipe: the recipe that this is part of, kept in `manifest.json`.
+        ahead: steps that are going to run on the manifest at once; those that can be made while the rows are in memory
+            are, and `run_steps` then finds their shards.
 
     Returns:
-        The manifest.
+        The manifest, without the tables of these steps.
 
     Raises:
         UserError: for wrong parameters, a bad layout, duplicated sample ids, a full disk, or a folder that holds
@@ -129,7 +138,11 @@ def ingest(
         resolved = resolved_parameters(source)
         here = isinstance(run.engine, LocalEngine) or rows.without_root(resolved) == resolved
         read, lay_out = (None, _read_and_lay_out) if here else (_read, _lay_out)
-        execute(out, jobs, schemas, lay_out, run=run, label=f"ingest {name}", fetch=read)
+        planned = leading(ahead, specs) if here else ()
+        work = [_with_steps(job, planned, out) for job in jobs]
+        schemas |= {each.spec.name: table_schema(each.spec) for each in planned}
+        label = " + ".join([f"ingest {name}", *(each.made.name for each in planned)])
+        execute(out, work, schemas, lay_out, run=run, label=label, fetch=read)
         info = ManifestInfo(
             name=title or source.dataset(),
             about=about,
@@ -142,6 +155,18 @@ def ingest(
         )
         commit(out, info.model_copy(update={"tables": info.tables | _still_valid(out, info)}))
     return open_manifest(out)
+
+
+def _with_steps(job: Job, steps: tuple[Planned, ...], out: Path) -> Job | Ahead:
+    """The work for a shard of rows, with the tables that follow from it unless there is anything of them yet."""
+    tasks = job.tasks
+    if not steps or not isinstance(tasks, _SourceTasks):
+        return job
+    number = tasks.start // ROWS_PER_SHARD
+    total = -(-len(tasks.records) // ROWS_PER_SHARD)
+    finals = {each.spec.name: shard_file(each.spec.name, job.split, number, total) for each in steps}
+    both = Ahead(job, steps, finals, replace(tasks, orders=tuple(map(order, steps))))
+    return job if both.begun(out) else both
 
 
 def _capture_files(jobs: Sequence[Job]) -> dict[str, list[str]]:
@@ -218,6 +243,8 @@ def _lay_out(block: _Read) -> dict[str, pa.RecordBatch]:
 def _read_and_lay_out(task: _SourceTask) -> dict[str, pa.RecordBatch]:
     source = _source(task.source, task.parameters)
     read = ((record, source.read(record)) for record in task.records)  # one row at a time is in memory, decoded once
+    if task.orders:
+        return read_and_make(read, task.orders, split=task.split, dataset=source.dataset(), specs=task.specs)
     return rows.source_batches(read, split=task.split, dataset=source.dataset(), specs=task.specs)
 
 

@@ -24,6 +24,12 @@ _REFUSAL = re.compile(
     r"|^\W*(?:caption|description|answer|output)\s*\d*\s*:",
     re.IGNORECASE,
 )
+# Every refusal holds one of these, and to look for them takes a tenth of the time.
+_SUSPECT = re.compile(
+    r"sorry|unable|not able|cannot|can['’]t|can not|apolog|as an? |language model|ai assistant"
+    r"|against|no (?:image|photo|pic)|lorem|hope this|let me|sure|certainly|course|absolutely"
+    r"|here|caption|description|answer|output"
+)
 _FRAGMENT = re.compile(
     r"```|[{}<>\[\]|\\*_#~^]|\"\s*:|https?:|\bwww\.|&\w+;|\ufffd|\b(?:null|undefined|NaN)\b|\w+\(\)|\w\w=\w|[a-z][A-Z]"
 )
@@ -134,7 +140,7 @@ def is_refusal(caption: str) -> bool:
         >>> is_refusal("I'm sorry, but I can't help with identifying people."), is_refusal("A man in a red shirt.")
         (True, False)
     """
-    return _REFUSAL.search(caption) is not None
+    return _SUSPECT.search(caption.casefold()) is not None and _REFUSAL.search(caption) is not None
 
 
 def is_fragment(caption: str) -> bool:

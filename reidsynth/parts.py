@@ -60,8 +60,8 @@ def build_parts(recipe: Recipe, kept: Mapping[str, Any], out: Path, *, run: Run)
 
 def _part(part: PartEntry, out: Path, run: Run) -> Manifest:
     folder = part_folder(out, part)
-    manifest = ingest(folder, part.source.name, part.source.parameters, run=run)
     steps = [(entry.step, entry.method, entry.parameters) for entry in part.steps]
+    manifest = ingest(folder, part.source.name, part.source.parameters, run=run, ahead=steps)
     if steps:
         manifest = run_steps(folder, steps, run=run)
     if part.splits:

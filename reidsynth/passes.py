@@ -50,8 +50,8 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A step as workers build it.
+class Order:
+    """A step as workers build it and run it on a block.
 
     Args:
         name: of the step.
@@ -74,7 +74,7 @@ class _Asked:
 class _Fetched:
     """A block's rows, as they are sent to a worker that may not see the manifest."""
 
-    steps: tuple[_Asked, ...]
+    steps: tuple[Order, ...]
     inputs: Mapping[str, TableSpec]
     rows: Mapping[str, pa.Table]
 
@@ -88,7 +88,7 @@ class _Task:
     shard_rows: int
     start: int
     stop: int
-    steps: tuple[_Asked, ...]
+    steps: tuple[Order, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,7 +186,7 @@ def _pass(manifest: Manifest, steps: tuple[Planned, ...], split: str, number: in
         shard_rows=recorded["captures"].rows,
         start=0,
         stop=0,
-        steps=tuple(_asked(step) for step in unfinished),
+        steps=tuple(order(step) for step in unfinished),
     )
     return Pass(
         steps=steps,
@@ -206,9 +206,10 @@ def _content(manifest: Manifest, table: str, file: str, key: str) -> str:
     return sha256_file(manifest.path / file) if recorded is None else recorded.content
 
 
-def _asked(step: Planned) -> _Asked:
+def order(step: Planned) -> Order:
+    """What workers are told of a step."""
     made = step.made
-    return _Asked(made.name, made.method, step.fields, step.weights, made.inputs, step.spec.limits)
+    return Order(made.name, made.method, step.fields, step.weights, made.inputs, step.spec.limits)
 
 
 @lru_cache(maxsize=8)
@@ -249,11 +250,31 @@ def make_block(
     Returns:
         table -> its rows.
     """
-    specs = dict(fetched.inputs)
     block: dict[str, list[dict[str, Any]]] = {name: table.to_pylist() for name, table in fetched.rows.items()}
-    decoded: dict[tuple[str, int], np.ndarray] = {}
+    return carry_out(fetched.steps, block, dict(fetched.inputs), {}, process)
+
+
+def carry_out(
+    orders: Sequence[Order],
+    block: dict[str, list[dict[str, Any]]],
+    specs: dict[str, TableSpec],
+    decoded: dict[tuple[str, int], np.ndarray],
+    process: Callable[[Sequence[Sample]], list[Made]] | None = None,
+) -> dict[str, pa.RecordBatch]:
+    """Run steps in turn on rows that are in memory.
+
+    Args:
+        orders: the steps.
+        block: table -> rows, `captures` and what the steps read; the tables that they make are added.
+        specs: table -> its specification; likewise.
+        decoded: (table, row of the block) -> pixels that are known already; likewise.
+        process: replaces the hook of the only step.
+
+    Returns:
+        table -> its rows.
+    """
     made: dict[str, pa.RecordBatch] = {}
-    for asked in fetched.steps:
+    for asked in orders:
         step = _step(asked.name, asked.method, asked.fields, asked.weights)
         spec = replace(step.output(), limits=asked.limits)
         given = {table: specs[table] for table in asked.inputs}

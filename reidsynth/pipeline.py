@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from reidsynth import gates, rows, shared_captions, thresholds
+from reidsynth import grouping, shared_captions, thresholds
 from reidsynth.engines import LocalEngine
 from reidsynth.errors import UserError
 from reidsynth.jobs import Job, Run, commit, execute, input_checksums, shard_file, table_info
-from reidsynth.manifest import Manifest, ManifestInfo, StepInfo, open_manifest, read_info, step_shard_key, write_info
-from reidsynth.passes import Planned, fetch_block, make_block, passes
+from reidsynth.manifest import Manifest, ManifestInfo, open_manifest, read_info, step_shard_key, write_info
+from reidsynth.passes import fetch_block, make_block, passes
 from reidsynth.spending import Estimate
-from reidsynth.steps import GatheringStep, Step, build_step, gated, note, terms
+from reidsynth.steps import GatheringStep, build_step
 from reidsynth.storage import locked
 from reidsynth.tables import table_schema
 
@@ -25,21 +24,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from reidsynth.grouping import Entry
+    from reidsynth.passes import Planned
     from reidsynth.schema import TableSpec
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A step as it was asked for."""
-
-    step: Step
-    spec: TableSpec
-    weights: dict[str, str]
-
-    @property
-    def shares(self) -> bool:
-        """Whether it may go over the rows together with others: beside a network, decoding costs nothing."""
-        return not self.weights and not isinstance(self.step, GatheringStep)
 
 
 def run_step(out: Path, name: str, method: str, parameters: Mapping[str, Any], *, run: Run) -> Manifest:
@@ -75,17 +62,18 @@ def run_steps(out: Path, steps: Sequence[tuple[str, str, Mapping[str, Any]]], *,
     Raises:
         UserError: as `run_step`.
     """
-    built = [(build_step(*step), step[2]) for step in steps]
+    for step in steps:
+        build_step(*step)  # what is wrong with any of them is told before anything else
     read_info(out)  # a folder that holds no manifest is left as it is
     with locked(out):
-        entries = [_Entry(step, gated(step, parameters), step.weights()) for step, parameters in built]
+        entries = grouping.entries(steps)
         _forget_lost(out, entries)
-        for together in _shared_passes(entries):
-            _make(out, together, run)
+        for group in grouping.together(entries):
+            _make(out, group, run)
     return open_manifest(out)
 
 
-def _forget_lost(out: Path, entries: Sequence[_Entry]) -> None:
+def _forget_lost(out: Path, entries: Sequence[Entry]) -> None:
     """Take tables that are about to be made out of the description where shards of theirs are missing or damaged.
 
     What is damaged is deleted, what is whole is found again by its key.
@@ -108,25 +96,13 @@ def _forget_lost(out: Path, entries: Sequence[_Entry]) -> None:
         write_info(out, manifest.info.model_copy(update={"tables": kept}))
 
 
-def _shared_passes(entries: Sequence[_Entry]) -> list[list[_Entry]]:
-    """Neighbours that may share a pass; captions end one, since their verdicts need the whole table."""
-    found: list[list[_Entry]] = []
-    for entry in entries:
-        before = found[-1] if found else []
-        names = {other.step.output().name for other in before}
-        ended = not before or not before[-1].shares or before[-1].step.output().kind == "text"
-        if ended or not entry.shares or entry.step.output().name in names:
-            found.append([entry])
-        else:
-            before.append(entry)
-    return found
-
-
-def _make(out: Path, entries: Sequence[_Entry], run: Run) -> None:
+def _make(out: Path, entries: Sequence[Entry], run: Run) -> None:
     """Make the tables of steps that share a pass."""
     with ExitStack() as stack:
         manifest = open_manifest(out)
-        planned = _planned(manifest, entries)
+        planned = grouping.planned(entries, manifest.tables)
+        for each in planned:
+            _refuse_overwriting(manifest, each.spec)
         make: Callable[[Any], dict[str, pa.RecordBatch]] = make_block
         if isinstance(entries[0].step, GatheringStep):
             gathered = stack.enter_context(entries[0].step.gather(manifest, run.allowance, run.progress))
@@ -148,30 +124,6 @@ def _make(out: Path, entries: Sequence[_Entry], run: Run) -> None:
         for each in planned:
             info = _finished(out, info, each)
         commit(out, info)
-
-
-def _planned(manifest: Manifest, entries: Sequence[_Entry]) -> list[Planned]:
-    tables = dict.fromkeys(manifest.tables)
-    planned = []
-    for entry in entries:
-        step, spec = entry.step, entry.spec
-        made = StepInfo(
-            name=step.name,
-            method=step.method,
-            version=step.version,
-            parameters=rows.portable(step.parameters()),  # weights are known by their checksums, not by their place
-            weights=entry.weights,
-            gate=gates.VERSION,
-            gates=dict(spec.limits),
-            terms=terms(step),
-            note=note(step),
-            inputs=step.inputs(tuple(tables)),
-        )
-        _refuse_overwriting(manifest, spec)
-        fields = json.dumps(rows.plain(asdict(cast("Any", step))), sort_keys=True)
-        planned.append(Planned(spec, made, fields, json.dumps(entry.weights) if entry.weights else ""))
-        tables[spec.name] = None
-    return planned
 
 
 def _label(planned: Sequence[Planned]) -> str:

@@ -349,16 +349,15 @@ def build(recipe: Recipe, out: Path, *, run: Run) -> Manifest:
         UserError: for anything that the data set or the disk does not allow.
     """
     kept = recipe.model_dump(mode="json", exclude={"source", "parts"}, exclude_defaults=True)
+    steps = [(entry.step, entry.method, entry.parameters) for entry in recipe.steps]
     if recipe.source is None:
         kept["parts"] = [_without_root(part) for part in recipe.parts]
         manifest = build_parts(recipe, rows.portable(kept), out, run=run)
     else:
         name, parameters = recipe.source.name, recipe.source.parameters
         kept["source"] = {"name": name, **rows.without_root(parameters)}
-        manifest = ingest(
-            out, name, parameters, run=run, about=recipe.about, title=recipe.name, recipe=rows.portable(kept)
-        )
-    steps = [(entry.step, entry.method, entry.parameters) for entry in recipe.steps]
+        about, told = recipe.about, rows.portable(kept)
+        manifest = ingest(out, name, parameters, run=run, about=about, title=recipe.name, recipe=told, ahead=steps)
     return run_steps(out, steps, run=run) if steps else manifest
 
 

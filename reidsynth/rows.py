@@ -18,7 +18,7 @@ from reidsynth.schema import Content, Made, Record, Sample, TableSpec, Text
 from reidsynth.tables import CAPTURES, table_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -61,7 +61,13 @@ def portable(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def source_batches(
-    read: Iterable[tuple[Record, Content]], *, split: str, dataset: str, specs: Sequence[TableSpec]
+    read: Iterable[tuple[Record, Content]],
+    *,
+    split: str,
+    dataset: str,
+    specs: Sequence[TableSpec],
+    decoded: dict[tuple[str, int], np.ndarray] | None = None,
+    kept: Collection[str] = (),
 ) -> dict[str, pa.RecordBatch]:
     """Lay out what a source read.
 
@@ -70,16 +76,20 @@ def source_batches(
         split: of the rows.
         dataset: value of that column.
         specs: tables of the source.
+        decoded: takes pixels by table and row, for steps that follow at once.
+        kept: tables whose pixels it takes.
 
     Returns:
         table -> its rows, `captures` included.
     """
     captures: list[dict[str, Any]] = []
     tables: dict[str, list[dict[str, Any]]] = {spec.name: [] for spec in specs}
-    for record, content in read:
+    for number, (record, content) in enumerate(read):
         width = height = None
         for spec in specs:
-            row = _source_row(record, content, spec)
+            row, pixels = _source_row(record, content, spec)
+            if decoded is not None and pixels is not None and spec.name in kept:
+                decoded[spec.name, number] = pixels
             tables[spec.name].append(row)
             if row.get("width") is not None and spec.modality == record.modality:
                 width, height = row["width"], row["height"]
@@ -107,24 +117,25 @@ def _batch(values: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(values, schema=schema.remove_metadata())
 
 
-def _source_row(record: Record, content: Content, spec: TableSpec) -> dict[str, Any]:
+def _source_row(record: Record, content: Content, spec: TableSpec) -> tuple[dict[str, Any], np.ndarray | None]:
+    """A row, and the pixels of its image."""
     draw = content.draws.get(spec.name)
     error = content.errors.get(spec.name)
     if error is not None:
-        return _unmade_row(record.sample_id, spec, "error", error)
+        return _unmade_row(record.sample_id, spec, "error", error), None
     if spec.kind == "text":
         text = content.texts.get(spec.name)
         if text is None:
-            return _unmade_row(record.sample_id, spec, "absent", None)
-        return _text_row(record.sample_id, spec, Made(text=text, draw=draw))
+            return _unmade_row(record.sample_id, spec, "absent", None), None
+        return _text_row(record.sample_id, spec, Made(text=text, draw=draw)), None
     encoded = content.images.get(spec.name)
     if encoded is None:
-        return _unmade_row(record.sample_id, spec, "absent", None)
+        return _unmade_row(record.sample_id, spec, "absent", None), None
     try:
-        pixels = images.decode(encoded)
+        pixels = _as_modality(images.decode(encoded), spec)
     except images.UnreadableImage as unreadable:
-        return _unmade_row(record.sample_id, spec, "error", str(unreadable))
-    return _image_row(record.sample_id, spec, Made(image=_as_modality(pixels, spec), draw=draw), encoded)
+        return _unmade_row(record.sample_id, spec, "error", str(unreadable)), None
+    return _image_row(record.sample_id, spec, Made(image=pixels, draw=draw), encoded), pixels
 
 
 def _as_modality(pixels: np.ndarray, spec: TableSpec) -> np.ndarray:

@@ -49,11 +49,11 @@ def likeness(grey: np.ndarray, photo: np.ndarray) -> float:
     """
     import cv2
 
-    inked = grey < _INK
-    if int(np.count_nonzero(inked)) < _FEWEST:
+    inked = np.flatnonzero(grey < _INK)
+    if len(inked) < _FEWEST:
         return 0.0
-    ours = grey[inked].astype(np.float64)
-    theirs = cv2.cvtColor(np.ascontiguousarray(photo), cv2.COLOR_RGB2GRAY)[inked].astype(np.float64)
+    ours = grey.ravel()[inked].astype(np.float64)
+    theirs = cv2.cvtColor(np.ascontiguousarray(photo), cv2.COLOR_RGB2GRAY).ravel()[inked].astype(np.float64)
     ours, theirs = ours - ours.mean(), theirs - theirs.mean()
     squares = float(ours @ ours), float(theirs @ theirs)
     flat = min(squares) < _FLAT**2 * len(ours)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reidsynth.gates import judge
-from reidsynth.language import contradictions, is_fragment, is_refusal
+from reidsynth.language import _REFUSAL, contradictions, is_fragment, is_refusal
 from reidsynth.schema import Text
 from reidsynth.sources import build_source
 from reidsynth.thresholds import AS_SHIPPED
@@ -21,6 +21,13 @@ LONG = (
     "striped dress in red and blue; black tights, high brown leather boots with a zip, and carries a beige handbag "
     "with a golden clasp in her left hand while the right one holds a phone close to her ear, and she walks quickly "
     "along the street. Behind her there is a wall."
+)
+
+REFUSING = (
+    "I I'm I’m am sorry unable not able cannot can't can’t can apologize apologise as an a AI artificial large "
+    "language model assistant to assist help comply process view against my our the policy guidelines no image "
+    "photos picture was is has been provided lorem ipsum hope this helps let me know sure certainly of course "
+    "absolutely here's here are some caption description: answer output 1: json , . a man in red"
 )
 
 
@@ -93,6 +100,19 @@ def test_captions_of_somebody_else_are_noticed(drawn):
 def test_refusals_and_boilerplate(caption):
     assert is_refusal(caption)
     assert judge("text", Text((caption,))).reason == "refusal or boilerplate"
+
+
+def test_no_refusal_is_passed_over_for_the_sake_of_speed():
+    """Sentences made of the words that refusals hold, in any case: looking for some of them first changes nothing."""
+    words = REFUSING.split()
+    rng = random.Random(0)
+    found = 0
+    for _ in range(20_000):
+        told = " ".join(rng.choices(words, k=rng.randint(2, 7)))
+        told = rng.choice([told, told.upper(), told.capitalize()])
+        assert is_refusal(told) == (_REFUSAL.search(told) is not None), told
+        found += is_refusal(told)
+    assert found > 1000
 
 
 @pytest.mark.parametrize(

@@ -104,13 +104,13 @@ def test_changed_parameters_reach_what_hangs_on_them(drawn, run):
 
 
 def test_neighbours_share_unless_something_parts_them(noise):
-    from reidsynth.pipeline import _Entry, _shared_passes
+    from reidsynth.grouping import Entry, together
     from reidsynth.steps import build_step
 
     def names(steps, weights=None):
         built = [build_step(*step) for step in steps]
-        entries = [_Entry(step, step.output(), (weights or {}).get(step.name, {})) for step in built]
-        return [[entry.step.name for entry in group] for group in _shared_passes(entries)]
+        entries = [Entry(step, step.output(), (weights or {}).get(step.name, {})) for step in built]
+        return [[entry.step.name for entry in group] for group in together(entries)]
 
     mask, sketch, ir, caption = STEPS
     assert names(STEPS) == [["remove-background", "build-sketch", "build-ir", "caption"]]
