@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import inspect
+import re
 from typing import TYPE_CHECKING, Any
 
 from reidsynth.errors import UserError
@@ -44,6 +46,48 @@ def unknown(kind: str, name: str, valid: Iterable[str], command: str) -> UserErr
 def parameter_names(cls: type[Any]) -> tuple[str, ...]:
     """Parameters that a registered class takes."""
     return tuple(field.name for field in dataclasses.fields(cls))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a registered class.
+
+    Args:
+        name: as `--set` and recipes write it.
+        default: `dataclasses.MISSING` where it is needed.
+        needed: whether it must be given.
+        about: what its docstring says.
+    """
+
+    name: str
+    default: Any
+    needed: bool
+    about: str
+
+
+def described(cls: type[Any]) -> tuple[Parameter, ...]:
+    """Parameters of a registered class, with what the docstrings of it and of its bases say of them."""
+    about: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        about |= _arguments(vars(base).get("__doc__") or "")
+    return tuple(
+        Parameter(field.name, default, default is dataclasses.MISSING, about.get(field.name, ""))
+        for field in dataclasses.fields(cls)
+        for default in (_default(field),)
+    )
+
+
+def _arguments(docstring: str) -> dict[str, str]:
+    """Name -> text of a docstring's section `Args`."""
+    section = re.search(r"^Args:\n((?:    .*\n?|\n)*)", inspect.cleandoc(docstring), re.MULTILINE)
+    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section[1], re.MULTILINE) if section else []
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:  # noqa: ANN401 - of any parameter
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
 
 
 def construct(cls: type[Any], label: str, parameters: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any registered class

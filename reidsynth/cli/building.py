@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,40 +28,96 @@ from reidsynth.cli.shell import (
     running,
 )
 from reidsynth.errors import UserError
+from reidsynth.steps import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-def _about(cls: type[Any]) -> dict[str, Any]:
-    from reidsynth.registry import parameter_names
+def _about(cls: type[Any], command: str) -> dict[str, Any]:
+    """What a listing tells of a source or a method: its parameters, and a command line that begins with `command`."""
+    from reidsynth.registry import described
 
-    return {"about": (cls.__doc__ or "").strip().split("\n")[0], "parameters": [*parameter_names(cls), "gates"]}
+    told = described(cls)
+    needed = [one.name for one in told if one.needed or one.about.endswith("; needed.")]
+    given = "".join(f" --set {name}={name.upper()}" for name in needed if name != "root")
+    return {
+        "about": (cls.__doc__ or "").strip().split("\n")[0],
+        "parameters": [*(one.name for one in told), "gates"],
+        "needed": needed,
+        "defaults": {one.name: one.default for one in told if one.name not in needed},
+        "meanings": {one.name: one.about for one in told} | {"gates": _GATES},
+        "example": f"reidsynth {command}{given}",
+    }
 
 
-def _list(found: Mapping[str, dict[str, Any]], *, as_json: bool) -> None:
+_GATES = "thresholds, {NAME: NUMBER}; `reidsynth gates` lists them."
+
+
+def _list(found: Mapping[str, dict[str, Any]], *, as_json: bool, in_full: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(found, indent=1, ensure_ascii=False, default=str))
         return
     for name, facts in found.items():
-        typer.echo(f"{name}\n    {facts['about']}\n    parameters: {', '.join(facts['parameters'])}")
+        typer.echo(f"{name}\n    {facts['about']}")
+        if not in_full:
+            typer.echo(f"    parameters: {', '.join(facts['parameters'])}")
+            continue
+        for parameter, meaning in facts["meanings"].items():
+            default = facts["defaults"].get(parameter)
+            shown = parameter if default in (None, "", ()) else f"{parameter} = {_as_set(default)}"
+            needed = " (needed)" if parameter in facts["needed"] else ""
+            text = f"{shown}{needed}: {meaning.removesuffix('; needed.')}"
+            typer.echo(fill(text, 100, initial_indent=" " * 4, subsequent_indent=" " * 8))
+        typer.echo(f"    Example: {facts['example']}")
 
 
-@app.command(epilog="Example: reidsynth sources --json")
-def sources(as_json: AsJson = False) -> None:
+def _as_set(value: object) -> str:
+    """A default as `--set` would write it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple | list) else str(value)
+
+
+@app.command(epilog="Example: reidsynth sources folder\n\nExample: reidsynth sources --json")
+def sources(
+    name: Annotated[str | None, typer.Argument(help="Tell what each parameter of this source means.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the data sets that can be read, with their parameters."""
     from reidsynth.sources import SOURCES, source_class
 
-    _list({name: _about(source_class(name)) for name in sorted(SOURCES)}, as_json=as_json)
+    names = sorted(SOURCES) if name is None else [name]
+    found = {one: _about(source_class(one), _reading(one)) for one in names}
+    _list(found, as_json=as_json, in_full=name is not None)
 
 
-@app.command(epilog="Example: reidsynth steps --json")
-def steps(as_json: AsJson = False) -> None:
+def _reading(source: str) -> str:
+    if source == "demo":
+        return "demo --out data/demo"
+    given = " --set 'pattern={pid}_c{camid}_{_}'" if source == "folder" else ""
+    return f"ingest {source} FOLDER --out data/{source}{given}"
+
+
+@app.command(
+    epilog="Example: reidsynth steps build-sketch\n\nExample: reidsynth steps caption openai\n\n"
+    "Example: reidsynth steps --json"
+)
+def steps(
+    step: Annotated[str | None, typer.Argument(help="Tell what each parameter of this step's methods means.")] = None,
+    method: Annotated[str | None, typer.Argument(help="Only of this method.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the steps and their methods, with their parameters."""
-    from reidsynth.steps import STEPS, step_class
+    from reidsynth.steps import STEPS, methods_of, step_class
 
-    pairs = [(step, method) for step, methods in STEPS.items() for method in methods]
-    _list({f"{step} --method {method}": _about(step_class(step, method)) for step, method in pairs}, as_json=as_json)
+    chosen = [step] if step is not None else list(STEPS)
+    pairs = [(one, each) for one in chosen for each in ([method] if method is not None else methods_of(one))]
+    found = {
+        f"{one} --method {each}": _about(step_class(one, each), f"{one} data/market --method {each}")
+        for one, each in pairs
+    }
+    _list(found, as_json=as_json, in_full=step is not None)
 
 
 @app.command(
@@ -88,7 +145,7 @@ def gates(as_json: AsJson = False) -> None:
     "Example: reidsynth ingest folder crops --set 'pattern={pid}_c{camid}_{_}.png' --out data/crops"
 )
 def ingest(  # noqa: PLR0913 - one argument for each option
-    source: Annotated[str, typer.Argument(help="Name of the source; see `reidsynth sources`.")],
+    source: Annotated[str, typer.Argument(help="Name of the source; `reidsynth sources NAME` tells its parameters.")],
     root: Annotated[Path, typer.Argument(help="The data set's folder, as its owners ship it.")],
     out: Out,
     settings: Settings = None,
@@ -127,10 +184,12 @@ def demo(
 
 def _step_command(name: str, default: str, about: str, example: str) -> Callable[..., None]:
     """Register the command of one step."""
+    methods = "|".join(STEPS[name])
+    how = typer.Option(default, "--method", metavar=methods, help=f"How; `reidsynth steps {name}` tells.")
 
     def command(  # noqa: PLR0913 - one argument for each option
         manifest: ManifestPath,
-        method: Annotated[str, typer.Option("--method", help="How; see `reidsynth steps`.")] = default,
+        method: str = how,
         settings: Settings = None,
         workers: Workers = None,
         engine: EngineName = "local",

@@ -25,6 +25,7 @@ from reidsynth.cli.shell import (
     running,
 )
 from reidsynth.errors import UserError
+from reidsynth.steps import STEPS
 
 if TYPE_CHECKING:
     from reidsynth.spending import Estimate
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 )
 def caption(  # noqa: PLR0913 - one argument for each option
     manifest: ManifestPath,
-    method: Annotated[str, typer.Option("--method", help="How; see `reidsynth steps`.")] = "template",
+    method: Annotated[
+        str, typer.Option("--method", metavar="|".join(STEPS["caption"]), help="How; `reidsynth steps caption` tells.")
+    ] = "template",
     settings: Settings = None,
     workers: Workers = None,
     engine: EngineName = "local",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "Example: reidsynth verify cuhk03-np /data/cuhk03-np --set boxes=labelled --json"
 )
 def verify(
-    source: Annotated[str, typer.Argument(help="Name of the source; see `reidsynth sources`.")],
+    source: Annotated[str, typer.Argument(help="Name of the source; `reidsynth sources NAME` tells its parameters.")],
     root: Annotated[Path, typer.Argument(help="The data set's folder, as its owners ship it.")],
     settings: Settings = None,
     decode: Annotated[

@@ -119,16 +119,26 @@ class GatheringStep(Protocol):
         ...
 
 
+def methods_of(step: str) -> tuple[str, ...]:
+    """Methods of a registered step.
+
+    Raises:
+        UserError: the step is not registered.
+    """
+    if step not in STEPS:
+        raise registry.unknown("step", step, STEPS, "reidsynth steps")
+    return tuple(STEPS[step])
+
+
 def step_class(step: str, method: str) -> type[Step]:
     """Class of a registered step and method.
 
     Raises:
         UserError: step or method is not registered.
     """
-    if step not in STEPS:
-        raise registry.unknown("step", step, STEPS, "reidsynth steps")
-    if method not in STEPS[step]:
-        raise registry.unknown(f"method of step {step!r}:", method, STEPS[step], f"reidsynth {step} --help")
+    methods = methods_of(step)
+    if method not in methods:
+        raise registry.unknown(f"method of step {step!r}:", method, methods, f"reidsynth steps {step}")
     return cast("type[Step]", registry.locate(STEPS[step][method]))
 
 

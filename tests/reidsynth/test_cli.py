@@ -125,6 +125,33 @@ def test_listings(call):
     assert "parameters" in listed["build-ir --method channel-augmentation"]
 
 
+def test_every_parameter_is_explained():
+    sources, steps = (json.loads(CliRunner().invoke(app, [name, "--json"]).stdout) for name in ("sources", "steps"))
+    for name, facts in (sources | steps).items():
+        assert set(facts["meanings"]) == set(facts["parameters"]), name
+        assert all(len(meaning) > 5 for meaning in facts["meanings"].values()), name
+        assert set(facts["needed"]) | set(facts["defaults"]) | {"gates"} == set(facts["parameters"]), name
+    for name in ("build-ir --method gan", "caption --method openai"):
+        assert steps[name]["needed"] == ["model"]
+        assert steps[name]["example"].endswith(" --set model=MODEL")
+
+
+def test_one_source_and_one_step_are_told_in_full(call):
+    told = " ".join(call("steps", "build-ir", "channel-augmentation").output.split())
+    assert "gray = false: adds .2989 R + .5870 G + .1140 B as a fourth outcome" in told
+    assert "Example: reidsynth build-ir data/market --method channel-augmentation" in told
+    both = call("steps", "remove-background").output
+    assert "remove-background --method grabcut" in both
+    assert "remove-background --method rembg" in both
+    told = " ".join(call("sources", "cuhk03-np").output.split())
+    assert "boxes = detected: `detected` (by a detector" in told
+    assert "unknown step 'sketch'" in call("steps", "sketch", code=2).stderr
+    assert "unknown method of step 'caption': 'gpt'" in call("steps", "caption", "gpt", code=2).stderr
+    assert "unknown source 'market'" in call("sources", "market", code=2).stderr
+    for step in ("remove-background", "build-sketch", "build-ir", "caption"):
+        assert f"`reidsynth steps {step}`" in " ".join(call(step, "--help").output.split())
+
+
 def test_help_needs_none_of_the_heavy_libraries():
     code = (
         "import sys; from typer.testing import CliRunner; from reidsynth.cli import app; "
