@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from reidsynth.schema import ATTRIBUTE_FIELDS, VERDICTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
 
     from reidsynth.manifest import Manifest
 
@@ -90,26 +93,28 @@ def stats(manifest: Manifest) -> Stats:
     """
     splits: dict[str, SplitStats] = {}
     people: Counter[tuple[str, int]] = Counter()
-    values: dict[str, list[Any]] = {"camera": [], "width": [], "height": [], "modality": []}
+    cameras, modalities = Counter[str](), Counter[str]()
+    sizes: dict[str, list[np.ndarray]] = {"width": [], "height": []}
     for name in manifest.splits:
         captures = manifest.captures(name)
-        columns = {c: captures.column(c).to_pylist() for c in ("dataset", "pid", "camid", "role")}
-        rows = zip(columns["dataset"], columns["pid"], columns["role"], strict=True)
-        people.update((dataset, pid) for dataset, pid, role in rows if role != "distractor")
+        known = captures.filter(pc.not_equal(captures["role"], "distractor")).group_by(["dataset", "pid"])
+        for row in known.aggregate([([], "count_all")]).to_pylist():
+            people[row["dataset"], row["pid"]] += row["count_all"]
+        seen = _tally(captures["camid"])
+        cameras.update({str(camera): count for camera, count in seen.items()})
+        modalities.update(_tally(captures["modality"]))
+        for of, values in sizes.items():
+            values.append(captures[of].drop_null().to_numpy())
         info = manifest.info.splits[name]
-        cameras = {camera for camera in columns["camid"] if camera is not None}
-        splits[name] = SplitStats(info.rows, info.identities, len(cameras), dict(info.roles))
-        values["camera"] += [camera for camera in columns["camid"] if camera is not None]
-        for of in ("width", "height", "modality"):
-            values[of] += [value for value in captures.column(of).to_pylist() if value is not None]
+        splits[name] = SplitStats(info.rows, info.identities, len(seen), dict(info.roles))
     made = [
         histogram("captures of a person", list(people.values())),
-        _names("captures of a camera", [str(camera) for camera in values["camera"]], by_number=True),
-        histogram("width in pixels", values["width"]),
-        histogram("height in pixels", values["height"]),
+        _names("captures of a camera", cameras),
+        histogram("width in pixels", np.concatenate(sizes["width"])),
+        histogram("height in pixels", np.concatenate(sizes["height"])),
     ]
-    if len(set(values["modality"])) > 1:
-        made.append(_names("what the camera saw", values["modality"]))
+    if len(modalities) > 1:
+        made.append(_counted("what the camera saw", modalities))
     tables = {name: _table(manifest, name) for name in sorted(manifest.tables, key=lambda n: place(manifest, n))}
     return Stats(manifest.info.name, splits, tables, [one for one in made if one.counts])
 
@@ -127,19 +132,15 @@ def _table(manifest: Manifest, name: str) -> TableStats:
     for counted in table.counts.values():
         for verdict, rows in counted.items():
             verdicts[verdict] += rows
-    scores: dict[str, list[float]] = {}
+    scores: dict[str, list[np.ndarray]] = {}
     attributes: dict[str, Counter[str]] = {}
     columns = ["scores", *(["attributes"] if table.spec.kind == "text" else [])]
     for split in manifest.splits:
         read = manifest.table(name, split).columns(columns)
-        for row in read.column("scores").to_pylist():
-            for of, score in (row or {}).items():
-                if score is not None:
-                    scores.setdefault(of, []).append(score)
-        for row in read.column("attributes").to_pylist() if len(columns) > 1 else ():
-            for of, value in (row or {}).items():
-                if value is not None:
-                    attributes.setdefault(of, Counter())[value] += 1
+        for of, column in _fields(read["scores"]):
+            scores.setdefault(of, []).append(column.drop_null().to_numpy())
+        for of, column in _fields(read["attributes"]) if len(columns) > 1 else ():
+            attributes.setdefault(of, Counter()).update(_tally(column))
     step = table.step
     return TableStats(
         origin=table.origin,
@@ -148,19 +149,31 @@ def _table(manifest: Manifest, name: str) -> TableStats:
         verdicts=verdicts,
         reasons=dict(sorted(table.reasons.items(), key=lambda item: -item[1])),
         bytes=sum(shard.bytes for shard in table.shards),
-        scores=[histogram(of, found) for of, found in scores.items()],
-        attributes=[_counted(of, attributes[of]) for of in ATTRIBUTE_FIELDS if of in attributes],
+        scores=[one for of, found in scores.items() if (one := histogram(of, np.concatenate(found))).counts],
+        attributes=[_counted(of, attributes[of]) for of in ATTRIBUTE_FIELDS if attributes.get(of)],
     )
 
 
-def histogram(of: str, values: Sequence[float]) -> Histogram:
+def _fields(column: pa.ChunkedArray) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Fields of a column of structs; where the struct is null, so are they."""
+    names = [column.type.field(number).name for number in range(column.type.num_fields)]
+    yield from zip(names, column.flatten(), strict=True)
+
+
+def _tally(column: pa.ChunkedArray) -> dict[Any, int]:
+    """Value -> rows; nulls apart."""
+    counted = column.drop_null().value_counts()
+    return {row["values"]: row["counts"] for row in counted.to_pylist()}
+
+
+def histogram(of: str, values: Sequence[float] | np.ndarray) -> Histogram:
     """Count numbers: each whole number apart where there are few, else in bins of equal width.
 
     Example:
         >>> histogram("captures of a person", [4, 4, 2]).labels
         ['2', '3', '4']
     """
-    if not values:
+    if not len(values):
         return Histogram(of, [], [])
     found = np.asarray(values, np.float64)
     low, high = float(found.min()), float(found.max())
@@ -183,12 +196,12 @@ def histogram(of: str, values: Sequence[float]) -> Histogram:
     return Histogram(of, labels, counts.tolist(), **told)
 
 
-def _names(of: str, values: Sequence[str], *, by_number: bool = False) -> Histogram:
-    counted = Counter(values)
-    if by_number and len(counted) <= 2 * MOST_BINS:
-        ordered = sorted(counted, key=int)
-        return Histogram(of, ordered, [counted[name] for name in ordered])
-    return _counted(of, counted)
+def _names(of: str, counted: Counter[str]) -> Histogram:
+    """Names that are numbers, in their order where they are few."""
+    if len(counted) > 2 * MOST_BINS:
+        return _counted(of, counted)
+    ordered = sorted(counted, key=int)
+    return Histogram(of, ordered, [counted[name] for name in ordered])
 
 
 def _counted(of: str, counted: Counter[str]) -> Histogram:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+from tqdm import tqdm
 
 from reidsynth.errors import UserError
 from reidsynth.jobs import stale_shards
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from reidsynth.manifest import Manifest
 
 
-def validate(folder: Path) -> list[str]:
+def validate(folder: Path, *, progress: bool | None = None) -> list[str]:
     """Find everything that is wrong with a manifest.
 
     Checks: the checksum of every shard and protocol file; that each table has exactly the captures' rows, in order;
@@ -23,6 +25,7 @@ def validate(folder: Path) -> list[str]:
 
     Args:
         folder: of the manifest.
+        progress: whether to draw a bar; None draws it on terminals only.
 
     Returns:
         One sentence for each problem; empty when the manifest is sound.
@@ -31,7 +34,7 @@ def validate(folder: Path) -> list[str]:
         UserError: when the folder is no manifest, or lacks a shard.
     """
     manifest = open_manifest(folder)
-    problems = _damaged_shards(manifest)
+    problems = _damaged_shards(manifest, progress)
     if problems:
         return problems  # rows of damaged shards can't be compared
     for split in manifest.splits:
@@ -43,14 +46,23 @@ def validate(folder: Path) -> list[str]:
     return problems
 
 
-def _damaged_shards(manifest: Manifest) -> list[str]:
+def _damaged_shards(manifest: Manifest, progress: bool | None) -> list[str]:
     problems = []
-    for name in ("captures", *manifest.tables):
-        for shard in manifest.info.shards_of(name):
+    shards = [shard for name in ("captures", *manifest.tables) for shard in manifest.info.shards_of(name)]
+    bar = tqdm(
+        total=sum(shard.bytes for shard in shards),
+        desc="validate",
+        unit="B",
+        unit_scale=True,
+        disable=None if progress is None else not progress,
+    )
+    with bar:
+        for shard in shards:
             try:
                 manifest.check_shard(shard)
             except UserError as error:
                 problems.append(str(error))
+            bar.update(shard.bytes)
     try:
         manifest.check_protocol()
     except UserError as error:
@@ -59,11 +71,11 @@ def _damaged_shards(manifest: Manifest) -> list[str]:
 
 
 def _misaligned(manifest: Manifest, split: str) -> list[str]:
-    ids = manifest.captures(split).column("sample_id").to_pylist()
+    ids = manifest.table("captures", split).columns(["sample_id"])["sample_id"].combine_chunks()
     problems = []
-    if any(before >= after for before, after in pairwise(ids)):
+    if len(ids) > 1 and not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
         problems.append(f"captures of split {split!r} are not in ascending order of unique sample ids")
     for name in manifest.tables:
-        if manifest.table(name, split).columns(["sample_id"]).column(0).to_pylist() != ids:
+        if not manifest.table(name, split).columns(["sample_id"])["sample_id"].combine_chunks().equals(ids):
             problems.append(f"table {name!r} of split {split!r} is not row-aligned with its captures")
     return problems

@@ -51,7 +51,9 @@ class FineGpr:
 
     Args:
         root: folder of persons' folders (or of images, `FineGPR_subset`), or the folder that holds it.
-        captions: JSON or CSV file below root, see the module's description; "" without captions.
+        captions: file below root: JSON (`{"0001_c01_w01_l01_p01": "...", "0002": ["...", "..."]}`, or a list of objects
+            with the image or person and the captions) or CSV (columns `path` or `pid`, and `caption`); a name stands
+            for one image, a number for all images of that person; without captions by default.
         per_identity: how many images of each person to take, drawn at random; all by default.
         seed: of that draw.
     """
