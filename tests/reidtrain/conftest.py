@@ -27,11 +27,6 @@ FAST = (
 )
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def people(tmp_path_factory):
     """A function that builds a manifest of drawn people, each variant once."""
