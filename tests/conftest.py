@@ -1,4 +1,4 @@
-"""What holds for every test: one thread, since they are tiny and many share a machine."""
+"""What holds for every test: one thread, since tests are tiny and may share a machine, and no waiting for the disk."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ def _one_thread():
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() != 1:
         torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk():
+    """Files are as they are for whoever reads them; what is on disk after a power cut is nothing that a test can see."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield

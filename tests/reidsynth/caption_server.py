@@ -125,6 +125,7 @@ def handler_for(state: CaptionServer) -> type[Handler]:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a body waits 40 ms for the receipt of its headers
     state: CaptionServer
 
     def log_message(self, *arguments) -> None:
