@@ -23,7 +23,7 @@ def _one_thread():
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_waiting_for_the_disk():
-    """Files are as they are for whoever reads them; what is on disk after a power cut is nothing that a test can see."""
+    """Files are there for whoever reads them; what a power cut would leave of them is nothing that a test can see."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
         yield

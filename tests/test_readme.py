@@ -15,6 +15,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # What a command gets besides: fewer people and steps.
 SMALLER = {
     ("reidsynth", "build"): "--set train=16 --set val=4 --set test=6 --workers 1",
+    ("reidsynth", "ingest"): "--workers 1",
+    ("reidsynth", "remove-background"): "--workers 1",
+    ("reidsynth", "build-sketch"): "--workers 1",
+    ("reidsynth", "build-ir"): "--workers 1",
+    ("reidsynth", "caption"): "--workers 1",
     ("reidtrain", "fit"): "--set train.steps=2 --set sampler.batch_size=8 --set select.every=2 --set train.threads=1",
 }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import cluster_blocks
 import pytest
-from test_resume import tree
+from manifest_files import tree
 from typer.testing import CliRunner
 
 from reidsynth import clusters

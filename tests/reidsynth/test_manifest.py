@@ -69,20 +69,20 @@ def test_bytes_of_photographs_are_untouched_and_sizes_kept(built):
 
 
 def test_shards_hold_a_fixed_number_of_rows_and_small_row_groups(noise, run, tmp_path, monkeypatch):
-    monkeypatch.setattr("reidsynth.ingest.ROWS_PER_SHARD", 800)
+    monkeypatch.setattr("reidsynth.ingest.ROWS_PER_SHARD", 300)
     out = tmp_path / "m"
-    ingest(out, "noise", {"rows": 1900}, run=run)
+    ingest(out, "noise", {"rows": 750}, run=run)
     manifest = run_step(out, "build-ir", "inverse", {}, run=run)
     files = [shard.file for shard in manifest.tables["ir-inverse"].shards if shard.split == "train"]
     assert files == [f"ir-inverse/train-{i:05d}-of-00003.parquet" for i in range(3)]
     metadata = pq.read_metadata(out / files[2])
-    assert metadata.num_rows == 300
-    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [100, 100, 100]
+    assert metadata.num_rows == 150
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [100, 50]
     reader = manifest.table("ir-inverse", "train")
-    assert len(reader) == 1900
-    assert [reader[i]["sample_id"] for i in (799, 800, 1899)] == [f"noise/train/{i:05d}" for i in (799, 800, 1899)]
-    with pytest.raises(IndexError, match="row 1900 of 1900"):
-        reader[1900]
+    assert len(reader) == 750
+    assert [reader[i]["sample_id"] for i in (299, 300, 749)] == [f"noise/train/{i:05d}" for i in (299, 300, 749)]
+    with pytest.raises(IndexError, match="row 750 of 750"):
+        reader[750]
 
 
 def test_datasets_reads_every_table_without_our_code(built, tmp_path, monkeypatch):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from manifest_files import linked, tree
 
+from reidsynth.engines import LocalEngine
 from reidsynth.ingest import ingest
+from reidsynth.jobs import Run
 from reidsynth.manifest import open_manifest
 from reidsynth.pipeline import run_step, run_steps
 from reidsynth.validate import validate
 
+ALONE = Run(LocalEngine(1), progress=False)
 STEPS = [
     ("remove-background", "grabcut", {}),
     ("build-sketch", "lineart-standard", {}),
@@ -17,42 +21,50 @@ STEPS = [
 ]
 
 
-def tree(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+@pytest.fixture(autouse=True, scope="module")
+def _small():
+    """Shards of 16 and blocks of 10 rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reidsynth.ingest.ROWS_PER_SHARD", 16)
+        patch.setattr("reidsynth.passes.ROWS_PER_BLOCK", 10)
+        yield
 
 
-@pytest.fixture
-def drawn(run, tmp_path, monkeypatch):
-    """A small drawn world in shards of 16 and blocks of 10 rows."""
-    monkeypatch.setattr("reidsynth.ingest.ROWS_PER_SHARD", 16)
-    monkeypatch.setattr("reidsynth.passes.ROWS_PER_BLOCK", 10)
-
-    def draw(name):
-        ingest(tmp_path / name, "demo", {"train": 6, "val": 2, "test": 2}, run=run)
-        return tmp_path / name
-
-    return draw
-
-
-@pytest.fixture
-def one_by_one(drawn, run):
-    out = drawn("one-by-one")
-    for step in STEPS:
-        run_step(out, *step, run=run)
+@pytest.fixture(scope="module")
+def drawn(_small, tmp_path_factory):
+    """A small drawn world, to be copied."""
+    out = tmp_path_factory.mktemp("drawn") / "m"
+    ingest(out, "demo", {"train": 6, "val": 2, "test": 2}, run=ALONE)
     return out
 
 
-def test_together_as_one_by_one(drawn, one_by_one, run):
-    run_steps(drawn("together"), STEPS, run=run)
+@pytest.fixture(scope="module")
+def one_by_one(drawn, tmp_path_factory):
+    """The world with every step run by itself, to be compared with."""
+    out = linked(drawn, tmp_path_factory.mktemp("one-by-one") / "m")
+    for step in STEPS:
+        run_step(out, *step, run=ALONE)
+    return out
+
+
+@pytest.fixture(scope="module")
+def together(drawn, tmp_path_factory):
+    """The world with all steps run in one go, to be compared with or copied."""
+    out = linked(drawn, tmp_path_factory.mktemp("together") / "m")
+    run_steps(out, STEPS, run=ALONE)
+    return out
+
+
+def test_together_as_one_by_one(one_by_one, together):
     assert len(open_manifest(one_by_one).info.captures) > len(open_manifest(one_by_one).splits)  # several shards
-    assert tree(one_by_one.with_name("together")) == tree(one_by_one)
+    assert tree(together) == tree(one_by_one)
     assert validate(one_by_one) == []
 
 
-def test_a_photograph_is_decoded_once(drawn, run, monkeypatch):
+def test_a_photograph_is_decoded_once(drawn, run, monkeypatch, tmp_path):
     from reidsynth import images
 
-    out = drawn("m")
+    out = linked(drawn, tmp_path / "m")
     decoded = []
     decode = images.decode
     monkeypatch.setattr("reidsynth.images.decode", lambda data: decoded.append(data) or decode(data))
@@ -63,10 +75,9 @@ def test_a_photograph_is_decoded_once(drawn, run, monkeypatch):
 
 
 @pytest.mark.parametrize("lost", [(0, 2), (1, 3)])
-def test_whatever_was_there_the_end_is_the_same(drawn, one_by_one, run, lost):
+def test_whatever_was_there_the_end_is_the_same(together, one_by_one, run, lost, tmp_path):
     """As after a kill: some shards of some tables are missing, and the description tells nothing of their tables."""
-    out = drawn("m")
-    run_steps(out, STEPS, run=run)
+    out = linked(together, tmp_path / "m")
     tables = ["mask-grabcut", "sketch-lineart-standard", "ir-ca", "text-template"]
     info = open_manifest(out).info
     for number in lost:
@@ -79,8 +90,8 @@ def test_whatever_was_there_the_end_is_the_same(drawn, one_by_one, run, lost):
     assert tree(out) == tree(one_by_one)
 
 
-def test_finished_shards_are_not_made_again(drawn, run, monkeypatch):
-    out = drawn("m")
+def test_finished_shards_are_not_made_again(drawn, run, monkeypatch, tmp_path):
+    out = linked(drawn, tmp_path / "m")
     run_steps(out, STEPS[:2], run=run)
 
     def fail(*_):
@@ -92,12 +103,11 @@ def test_finished_shards_are_not_made_again(drawn, run, monkeypatch):
     assert "text-template" in open_manifest(out).tables
 
 
-def test_changed_parameters_reach_what_hangs_on_them(drawn, run):
+def test_changed_parameters_reach_what_hangs_on_them(drawn, together, run, tmp_path):
     changed = [("remove-background", "grabcut", {"iterations": 2}), *STEPS[1:]]
-    once = drawn("once")
+    once = linked(drawn, tmp_path / "once")
     run_steps(once, changed, run=run)
-    twice = drawn("twice")
-    run_steps(twice, STEPS, run=run)
+    twice = linked(together, tmp_path / "twice")
     run_steps(twice, changed, run=run)
     assert tree(twice) == tree(once)
     assert validate(twice) == []

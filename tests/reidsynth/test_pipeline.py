@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from pathlib import Path
 
 import pytest
+from manifest_files import tree
 
 from reidsynth import storage
 from reidsynth.engines import LocalEngine
@@ -18,10 +18,6 @@ from reidsynth.manifest import open_manifest
 from reidsynth.pipeline import run_step, run_steps
 from reidsynth.steps import STEPS
 from reidsynth.validate import validate
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.fixture

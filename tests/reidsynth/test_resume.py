@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from manifest_files import tree
 
 RECIPE = """
 recipe: 1
 name: killed
-source: {name: demo, train: 30, val: 25, test: 25, observations: 2, height: 64, width: 32}
+source: {name: demo, PEOPLE, observations: 2, height: 64, width: 32}
 steps:
   - {step: remove-background, method: grabcut}
   - {step: build-sketch, method: lineart-standard}
@@ -29,13 +30,9 @@ def build(recipe: Path, out: Path, workers: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def kill_and_resume(tmp_path: Path, kills: int, seed: int) -> None:
+def kill_and_resume(tmp_path: Path, kills: int, seed: int, people: str = "train: 30, val: 25, test: 25") -> None:
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE)
+    recipe.write_text(RECIPE.replace("PEOPLE", people))
     undisturbed = tmp_path / "undisturbed"
     began = time.monotonic()
     assert build(recipe, undisturbed, 1).wait() == 0
@@ -61,7 +58,7 @@ def kill_and_resume(tmp_path: Path, kills: int, seed: int) -> None:
 
 
 def test_two_kills(tmp_path):
-    kill_and_resume(tmp_path, kills=2, seed=0)
+    kill_and_resume(tmp_path, kills=2, seed=0, people="train: 12, val: 4, test: 4")
 
 
 @pytest.mark.slow

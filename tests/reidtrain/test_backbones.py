@@ -137,22 +137,27 @@ def test_files_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["bin", "safetensors"])
-def test_local_weights_of_an_open_clip_architecture(tmp_path, suffix):
+def test_local_weights_of_an_open_clip_architecture(tmp_path, suffix, monkeypatch):
     from safetensors.torch import save_file
 
+    for name, width in (("narrow-clip", 32), ("wider-clip", 64)):
+        vision = {"image_size": 64, "patch_size": 32, "width": width, "layers": 1, "head_width": 16}
+        text = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+        config = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, config)
     torch.manual_seed(0)
-    clip = open_clip.create_model("ViT-M-32-alt")
+    clip = open_clip.create_model("narrow-clip")
     path = tmp_path / f"weights.{suffix}"
     state = {name: value.contiguous().half() for name, value in clip.state_dict().items()}
     if suffix == "bin":
         torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
     else:
         save_file(state, path)
-    model = build_backbone(f"ViT-M-32-alt:{path}", image_size=(96, 64))
+    model = build_backbone(f"narrow-clip:{path}", image_size=(96, 64))
     assert model.grid == (3, 2)
     torch.testing.assert_close(model.clip.text_projection.data, clip.text_projection.data, rtol=2e-3, atol=1e-4)
     with pytest.raises(UserError, match="do not fit"):
-        build_backbone(f"ViT-S-32-alt:{path}")
+        build_backbone(f"wider-clip:{path}")
 
 
 def test_a_residual_network_is_refused():

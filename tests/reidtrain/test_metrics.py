@@ -104,7 +104,7 @@ def draw_scores(draw, kind, queries, gallery):
 def test_rank_equals_the_slow_reference(kind, exclude, unique_identities, monkeypatch):
     draw = random.Random(f"{kind}{exclude}{unique_identities}")
     compared = 0
-    for queries, gallery, people in itertools.product((1, 2, 7), (1, 2, 3, 17), (1, 2, 5)):
+    for queries, gallery, people in itertools.product((1, 7), (1, 3, 17), (1, 2, 5)):
         query_pids = [draw.randrange(people + 1) - 1 for _ in range(queries)]
         gallery_pids = [draw.randrange(people) - 1 for _ in range(gallery)]
         query_keys = [draw.randrange(1, 4) for _ in range(queries)]
@@ -123,7 +123,7 @@ def test_rank_equals_the_slow_reference(kind, exclude, unique_identities, monkey
         compared += 1
         assert_equal(rank(scores, *labels, **keys, **options), expected)
         assert same(rank(scores, *labels, **keys, **options), rank(scores.double(), *labels, **keys, **options))
-    assert compared > 10
+    assert compared > 5
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.uint8])

@@ -52,10 +52,18 @@ def test_it_learns_and_exports(tmp_path, monkeypatch):
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
+FOUR = PretrainOptions(steps=4, save_seconds=0.0, **FAST)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Four steps that nothing stopped."""
+    return train(make_captures(), tmp_path_factory.mktemp("whole"), FOUR)
+
+
 @pytest.mark.parametrize("stop", [1, 3])
-def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, stop):
-    captures, options = make_captures(), PretrainOptions(steps=4, save_seconds=0.0, **FAST)
-    whole = train(captures, tmp_path / "a", options)
+def test_a_stopped_run_goes_on_to_the_same_weights(whole, tmp_path, stop):
+    captures = make_captures()
 
     class Stop(Exception):  # noqa: N818  it is no error
         pass
@@ -65,8 +73,8 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, stop):
             raise Stop
 
     with pytest.raises(Stop):
-        train(captures, tmp_path / "b", options, report=interrupt)
-    again = train(captures, tmp_path / "b", options)
+        train(captures, tmp_path, FOUR, report=interrupt)
+    again = train(captures, tmp_path, FOUR)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
 

@@ -124,7 +124,7 @@ def test_a_finished_run_is_left_as_it_is(undisturbed, tiny_config):
 
 
 def test_the_loss_falls_and_the_backbone_stays(tiny_config, tmp_path):
-    config = tiny_config("train.steps=150", "optim.lr=1e-2", "select.split=none", "train.log_every=10")
+    config = tiny_config("train.steps=100", "optim.lr=2e-2", "select.split=none", "train.log_every=10")
     run = train(config, tmp_path / "run")
     entries = read_log(run, "train")
     assert entries[-1]["loss"] < 0.9 * entries[0]["loss"]
