@@ -20,6 +20,7 @@ SMALLER = {
     ("reidsynth", "build-sketch"): "--workers 1",
     ("reidsynth", "build-ir"): "--workers 1",
     ("reidsynth", "caption"): "--workers 1",
+    ("reidsynth", "audit"): "--workers 1",
     ("reidtrain", "fit"): "--set train.steps=2 --set sampler.batch_size=8 --set select.every=2 --set train.threads=1",
 }
 
