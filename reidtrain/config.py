@@ -155,6 +155,8 @@ def _override(values: dict[str, Any], override: str) -> str | None:
         inner = target.get(key)
         target[key] = dict(inner) if isinstance(inner, Mapping) else {}
         target = target[key]
+    if keys[-1] == "name" and "options" in target and target.get("name") != value:
+        target.pop("options")  # as in presets: another model or objective does not inherit them
     target[keys[-1]] = _number(value)
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +15,7 @@ from reidtrain.batch import parse_mode
 from reidtrain.data import ONLINE_CA, ONLINE_LINEART, ReIDDataset, open_manifest
 from reidtrain.errors import UserError
 from reidtrain.features import Encoder, Features, FrozenEncoder
+from reidtrain.hardware import choose_device
 from reidtrain.metrics import SYSU_HIDDEN_CAMERA, SYSU_QUERY_CAMERA, Ranking, rank, rank_features
 from reidtrain.overlap import datasets_of
 from reidtrain.preference import table_of
@@ -69,8 +70,7 @@ def evaluate_run(
     """
     from reidtrain.checkpoint import load_run
 
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    loaded = load_run(run, device)
+    loaded = load_run(run, choose_device(device))
     return evaluate_loaded(loaded, manifest, split=split, modes=modes, frozen=frozen, protocol=protocol, rerank=rerank)
 
 
@@ -260,12 +260,19 @@ def _possible(
     left_out = {setting.name: why for setting in settings if (why := missing(setting, dataset))}
     possible = [setting for setting in settings if setting.name not in left_out]
     if left_out and (asked or not possible):
-        reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        reasons = "; ".join(f"{', '.join(names)}: {why}" for why, names in _by_reason(left_out).items())
         mend = (
             f"choose among {', '.join(setting.name for setting in possible)}" if possible else "build what is missing"
         )
         raise UserError(f"split {where} can't be evaluated as asked ({reasons}): {mend}")
     return possible, left_out
+
+
+def _by_reason(left_out: Mapping[str, str]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        grouped.setdefault(why, []).append(name)
+    return grouped
 
 
 def evaluate_settings(

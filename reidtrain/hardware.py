@@ -27,6 +27,28 @@ def keep_memory() -> bool:
     return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
+def choose_device(wanted: str | torch.device | None) -> torch.device:
+    """Resolve where a model runs.
+
+    Args:
+        wanted: `cpu`, `cuda`, `cuda:1`, ...; None takes a GPU where there is one.
+
+    Raises:
+        UserError: for a name that is no device, or a GPU that is not there.
+    """
+    if wanted is None:
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise UserError(f"device {wanted!r} is unknown: give cpu, cuda, or cuda:N") from error
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        there = f"cuda:0 to cuda:{gpus - 1}" if gpus else "cpu"
+        raise UserError(f"device {wanted!r} is not there: give {there}")
+    return device
+
+
 def choose_precision(wanted: str) -> str:
     """Resolve a precision into one that accelerate knows.
 

@@ -27,9 +27,14 @@ def option_mistakes(values: Mapping[str, Any]) -> list[str]:
     chosen = _built(values, "model")
     if chosen is not None:
         found += _model(*chosen, values.get("stages"))
-    chosen = _built(values, "objective")
-    if chosen is not None:
-        found += _objective(*chosen)
+    objective = _built(values, "objective")
+    if objective is not None:
+        found += _objective(*objective)
+    if chosen and objective and chosen[0] in MODELS and objective[0] in KINDS and chosen[0] != objective[0]:
+        found.append(
+            f"objective {objective[0]} reads what model {objective[0]} gives, and the model is {chosen[0]}: set "
+            "model.name and objective.name alike"
+        )
     return found
 
 

@@ -23,6 +23,7 @@ from reidtrain.data import ReIDDataset, collate, decode
 from reidtrain.errors import UserError
 from reidtrain.evaluate import evaluation_data, evaluation_transform
 from reidtrain.features import Encoder, Features
+from reidtrain.hardware import choose_device
 from reidtrain.items import Item
 from reidtrain.metrics import cosine
 from reidtrain.protocols import GALLERY_ROLES, NO_CAPTION
@@ -136,8 +137,7 @@ def search(  # noqa: PLR0913 - one argument for each modality
 
     query = Query(text, sketch, ir, rgb)
     query.images()  # tells of a wrong file before the model is loaded
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return GalleryIndex.open(load_run(run, device), manifest, split).search(query, top=top, note=note)
+    return GalleryIndex.open(load_run(run, choose_device(device)), manifest, split).search(query, top=top, note=note)
 
 
 @dataclass(frozen=True, eq=False)

@@ -108,7 +108,9 @@ def sidecar(
     }
 
 
-def mark_best(run: Path, step: int, metrics: Mapping[str, float], select: SelectConfig, *, last: bool) -> None:
+def mark_best(
+    run: Path, step: int, metrics: Mapping[str, float], select: SelectConfig, *, last: bool, interval: int
+) -> None:
     """Point best.json to this checkpoint if it is the best so far, or the last of a run that had nothing to choose on.
 
     Args:
@@ -117,6 +119,7 @@ def mark_best(run: Path, step: int, metrics: Mapping[str, float], select: Select
         metrics: its `mean` on the selection split, empty where none was taken.
         select: how the choice was declared.
         last: whether this is the run's last step.
+        interval: from `reidtrain.selection.selection_interval`.
     """
     best = read_best(run)
     checkpoint = {"checkpoint": f"step-{step:06d}"}
@@ -125,4 +128,6 @@ def mark_best(run: Path, step: int, metrics: Mapping[str, float], select: Select
         write_json(run / BEST, {**checkpoint, **chosen, "modes": list(select.modes)})
     elif last and not best:
         reason = f"the last step: the manifest has no split {select.split!r} to choose on"
+        if interval == select.every:
+            reason = f"the last step: the run has {step}, and select.every is {select.every}"
         write_json(run / BEST, {**checkpoint, "reason": reason})

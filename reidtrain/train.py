@@ -103,7 +103,7 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
                         metrics = validate(config, bare, backbone, done, log) if select else {}
                         meta = {**record, "total": total, "metrics": metrics}
                         save_checkpoint(run, done, state=stored_state(bare, backbone), training=kept, meta=meta)
-                    mark_best(run, done, metrics, config.select, last=done == total)
+                    mark_best(run, done, metrics, config.select, last=done == total, interval=select_every)
                     prune(run, config.train.keep)
                 accelerator.wait_for_everyone()
                 log.restart_clock()

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from reidtrain.cli.shell import Device, ManifestPath, Run, Split, app, examples, run_folder
+from reidtrain.errors import UserError
 
 Outs = Annotated[
     list[Path] | None, typer.Option("--out", help="File to write, .png or .html; may be repeated; else both.")
@@ -18,6 +19,9 @@ Queries = Annotated[int, typer.Option("--queries", min=1, help="Queries to draw,
 
 
 def _files(run: Path, outs: list[Path] | None, name: str) -> list[Path]:
+    for file in outs or ():
+        if file.suffix.lower() not in (".png", ".html", ".htm"):
+            raise UserError(f"--out {file} ends in neither .png nor .html: give the name of a picture or a page")
     return outs or [run_folder(run) / "figures" / f"{name}{suffix}" for suffix in (".png", ".html")]
 
 
@@ -26,11 +30,10 @@ def _tell(files: list[Path]) -> None:
 
 
 def _load(run: Path, device: str | None) -> Any:  # noqa: ANN401 - a LoadedRun, whose module is heavy
-    import torch
-
     from reidtrain.checkpoint import load_run
+    from reidtrain.hardware import choose_device
 
-    return load_run(run, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return load_run(run, choose_device(device))
 
 
 @app.command(epilog=examples("reidtrain figures runs/demo --manifest data/demo --queries 4"))
@@ -77,10 +80,10 @@ def rank_list(  # noqa: PLR0913 - a command has one argument for each of its opt
     from reidtrain.figures import rank_lists
     from reidtrain.figures.ranklists import SEVEN_NAMES
 
+    files = _files(run, out, f"{split}-rank-lists")
     loaded = _load(run, device)
     options: dict[str, Any] = {"queries": queries, "top": top, "samples": tuple(samples or ()), "protocol": protocol}
     asked = modes or list(SEVEN_NAMES)
-    files = _files(run, out, f"{split}-rank-lists")
     _tell([rank_lists(loaded, manifest, file, split=split, modes=asked, **options) for file in files])
 
 
@@ -104,9 +107,9 @@ def tsne(  # noqa: PLR0913 - a command has one argument for each of its options
     """Draw the features of all modalities in one plane: markers for modalities, colours for people."""
     from reidtrain.figures import projection
 
+    files = _files(run, out, f"{split}-tsne{'-frozen' if frozen else ''}")
     loaded = _load(run, device)
     options: dict[str, Any] = {"identities": identities, "views": views, "perplexity": perplexity, "frozen": frozen}
-    files = _files(run, out, f"{split}-tsne{'-frozen' if frozen else ''}")
     _tell([projection(loaded, manifest, file, split=split, **options) for file in files])
 
 
@@ -131,9 +134,9 @@ def attention(
     """Draw what matches rest on: maps over photograph, sketch and infrared, and the words."""
     from reidtrain.figures import attention as draw_attention
 
+    files = _files(run, out, f"{split}-attention{'' if method == 'occlusion' else f'-{method}'}")
     loaded = _load(run, device)
     options: dict[str, Any] = {"queries": queries, "method": method, "samples": tuple(samples or ())}
-    files = _files(run, out, f"{split}-attention{'' if method == 'occlusion' else f'-{method}'}")
     _tell([draw_attention(loaded, manifest, file, split=split, **options) for file in files])
 
 

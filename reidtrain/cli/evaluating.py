@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from reidtrain.cli.shell import AsJson, Device, ManifestPath, Run, Split, app, examples, run_folder
+from reidtrain.errors import UserError
 
 
 @app.command(
@@ -125,7 +126,7 @@ def search(  # noqa: PLR0913 - a command has one argument for each of its option
     ir: Annotated[Path | None, typer.Option("--ir", help="An image file.")] = None,
     rgb: Annotated[Path | None, typer.Option("--rgb", help="An image file.")] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many to show.")] = 10,
-    out: Annotated[Path | None, typer.Option("--out", help="Picture of query and answers to write.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Picture of query and answers to write, .png.")] = None,
     split: Split = "test",
     device: Device = None,
     as_json: AsJson = False,
@@ -133,6 +134,8 @@ def search(  # noqa: PLR0913 - a command has one argument for each of its option
     """Search a manifest's photographs with any combination of text, sketch, infrared and photograph."""
     from reidtrain.retrieval import search as searched
 
+    if out is not None and out.suffix.lower() != ".png":
+        raise UserError(f"--out {out} does not end in .png: give the name of a picture")
     given: dict[str, Any] = {"text": text, "sketch": sketch, "ir": ir, "rgb": rgb}
     hits = searched(run, manifest, **given, top=top, split=split, device=device, note=_note)
     if out is not None:

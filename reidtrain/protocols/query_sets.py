@@ -59,8 +59,10 @@ class QuerySet:
         """
         lists = rows.lists.get(DATASET, {})
         kept = lists.get(QUERY_SETS)
-        if kept is None or self.name not in kept:
-            there = ", ".join(sorted(kept)) if kept else "none"
+        if kept is None:
+            raise UserError("the manifest keeps no query sets of ORBench: ingest the data set again")
+        if self.name not in kept:
+            there = ", ".join(sorted(kept)) or "none"
             raise UserError(f"the manifest keeps no query set {self.name!r} (it keeps {there}): ingest ORBench again")
         places = {str(sample): row for row, sample in enumerate(rows.sample_ids)}
         gallery = np.asarray([_place(places, sample) for sample in lists[GALLERY]], dtype=np.int64)

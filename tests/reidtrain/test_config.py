@@ -113,6 +113,11 @@ def test_what_no_loss_or_optimiser_can_use_is_refused_before_anything_is_built(p
         load_config(preset, [override])
 
 
+def test_a_model_of_another_name_brings_its_own_options():
+    config = load_config("flexireid-demo", ["model.name=unireid", "objective.name=unireid", "model.options.scale=9.0"])
+    assert (config.model.options, config.objective.options) == ({"scale": 9.0}, {})
+
+
 def test_what_stages_give_to_the_model_is_checked_before_the_first_stage():
     """Before, a wrong option of a second stage ended a run after its first stage."""
     with pytest.raises(UserError) as caught:
@@ -159,7 +164,9 @@ def test_presets_are_found_by_path_and_inherit(tmp_path):
         0.5,
         {**load_config("flexireid-demo").model.options, "experts": 2},
     )
-    (tmp_path / "other.yaml").write_text("extends: flexireid-demo\nmodel: {name: unireid}\n")
+    (tmp_path / "other.yaml").write_text(
+        "extends: flexireid-demo\nmodel: {name: unireid}\nobjective: {name: unireid}\n"
+    )
     assert load_config(str(tmp_path / "other.yaml")).model.options == {}
 
 

@@ -15,8 +15,10 @@ from safetensors.torch import load_file
 
 from reidtrain import train as loop
 from reidtrain.checkpoint import assemble, checkpoints, fingerprint, load_run, read_best
+from reidtrain.config import SelectConfig
 from reidtrain.errors import UserError
 from reidtrain.runlog import read_log
+from reidtrain.runs import mark_best
 from reidtrain.train import train
 
 ELEVEN = ("train.steps=11", "train.save_every=4", "select.split=none", "train.keep=9")
@@ -57,6 +59,14 @@ def test_a_run_leaves_its_files(undisturbed):
     assert entry["epoch"] == 1
     assert {"sdm", "ada", "sdm/T+S+I->R"} <= entry["losses"].keys()
     assert load_run(undisturbed).step == 11
+
+
+def test_a_run_shorter_than_its_interval_says_why_nothing_chose(tmp_path):
+    mark_best(tmp_path, 4, {}, SelectConfig(every=75), last=True, interval=75)
+    assert read_best(tmp_path)["reason"] == "the last step: the run has 4, and select.every is 75"
+    (tmp_path / "b").mkdir()
+    mark_best(tmp_path / "b", 4, {}, SelectConfig(every=75), last=True, interval=5)
+    assert "no split 'val'" in read_best(tmp_path / "b")["reason"]
 
 
 def test_the_same_configuration_gives_the_same_weights(undisturbed, tiny_config, tmp_path):
