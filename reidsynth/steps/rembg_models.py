@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reidsynth.errors import UserError
+from reidsynth.steps import onnx_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from reidsynth.steps.networks import Device
+
+
+_MULTIPLE = 32
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,10 @@ class Network:
         session: ONNX Runtime session.
         mean: that rembg subtracts, of each channel in 0..1.
         std: that it divides by.
-        size: width and height that it takes.
+        size: width and height that it was made for.
         batch: photographs in one run; 1 where the model was exported so.
         logits: whether a sigmoid is still to come.
+        canvases: narrower canvases, width and height, that it takes as well.
     """
 
     session: Any
@@ -38,15 +44,16 @@ class Network:
     size: tuple[int, int]
     batch: int
     logits: bool
+    canvases: tuple[tuple[int, int], ...] = ()
 
     def probabilities(self, stack: np.ndarray) -> np.ndarray:
-        """Run on prepared photographs (N, 3, h, w); returns float32 (N, h', w')."""
-        given = self.session.get_inputs()[0]
+        """Run on prepared photographs (N, 3, h, w) of one canvas; returns float32 (N, h', w')."""
+        given, wanted = self.session.get_inputs()[0], self.session.get_outputs()[0].name
         kind = np.float16 if given.type == "tensor(float16)" else np.float32
         found = []
         for first in range(0, len(stack), self.batch):
             part = stack[first : first + self.batch].astype(kind, copy=False)
-            found.append(self.session.run(None, {given.name: part})[0][:, 0])
+            found.append(self.session.run([wanted], {given.name: part})[0][:, 0])
         raw = np.concatenate(found).astype(np.float32)
         if self.logits:
             return np.asarray(1.0 / (1.0 + np.exp(-np.clip(raw, -60.0, 60.0))), dtype=np.float32)
@@ -102,12 +109,14 @@ class Options:
         threads: that it may use on a CPU.
         logits: whether a network of the user's leaves out its last sigmoid.
         batch: photographs in one run, where the model takes more than one.
+        narrow: whether to look if the model takes narrower canvases than the one it was made for.
     """
 
     device: Device
     threads: int
     logits: bool
     batch: int
+    narrow: bool = False
 
 
 def load(model: str, file: str | None, options: Options) -> Network:
@@ -148,7 +157,7 @@ def load(model: str, file: str | None, options: Options) -> Network:
             "convert the model to that layout"
         )
     height, width = shape[0][2:]
-    return Network(
+    network = Network(
         session=session,
         mean=mean,
         std=std,
@@ -156,6 +165,50 @@ def load(model: str, file: str | None, options: Options) -> Network:
         batch=1 if isinstance(shape[0][0], int) else options.batch,
         logits=options.logits or hasattr(registered, "sigmoid"),
     )
+    return _narrowed(network, path, options) if options.narrow else network
+
+
+def _narrowed(network: Network, path: Path, options: Options) -> Network:
+    """The network with the narrower canvases that it takes: none where its file freezes sizes in its nodes."""
+    canvases = _narrow_canvases(network.size)
+    given = network.session.get_inputs()[0]
+    session = network.session
+    if any(isinstance(size, int) for size in given.shape[2:]):
+        session = _freed_session(path, given.name, options)
+    if session is not None and all(onnx_sizes.takes(session, canvas) for canvas in canvases):
+        return replace(network, session=session, canvases=canvases)
+    warnings.warn(
+        f"{path.name} takes no canvas but its own, {network.size[0]}x{network.size[1]}: narrow photographs are "
+        "letterboxed to it, as with fit=letterbox",
+        stacklevel=2,
+    )
+    return network
+
+
+def _narrow_canvases(size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """Narrower and lower than `size`, where that leaves out anything."""
+    width, height = size
+    both = (_shortened(width), height), (width, _shortened(height))
+    return tuple(canvas for canvas in both if canvas[0] <= width and canvas[1] <= height and canvas != size)
+
+
+def _shortened(side: int) -> int:
+    """Seven tenths of a side, rounded up to what five halvings divide."""
+    return -(-7 * side // (10 * _MULTIPLE)) * _MULTIPLE
+
+
+def _freed_session(path: Path, given: str, options: Options) -> Any:  # noqa: ANN401 - the library ships no types
+    import onnxruntime
+
+    model = onnx_sizes.freed(path, given)
+    if model is None:
+        return None
+    quiet = _session_options(options.threads)
+    quiet.log_severity_level = 4  # what does not fit is no error here
+    try:
+        return onnxruntime.InferenceSession(model, quiet, providers=_providers(options.device))
+    except Exception:  # noqa: BLE001 - ONNX Runtime's errors share no public class; the file as it is was opened before
+        return None
 
 
 def _session_class(model: str) -> Any:  # noqa: ANN401 - the library ships no types

@@ -5,9 +5,13 @@ a table of 256 values (bit for bit what rembg computes from each pixel) and run 
 and the network's probabilities stay raw. rembg rescales every mask to its own minimum and maximum, which makes a mask
 out of an empty prediction. Here they are stored as they are, times 255, and judged as they are.
 
-Photographs are letterboxed by default, where rembg stretches them to the network's square: over crops of people with
-known masks that found more of the person, most of all in narrow crops (benchmarks/masks.py). The border is repeated
-around the photograph, which did better than a constant colour.
+Photographs keep their proportions, where rembg stretches them to the network's square: over crops of people with known
+masks that found more of the person, most of all in narrow crops (benchmarks/masks.py). The border is repeated around
+the photograph, which did better than a constant colour. Half of the square and more would be border around a person,
+and a heavy network spends all of its time on the square's pixels. So a photograph at most half as wide as high goes to
+a canvas of seven tenths of the square's width, and likewise with width and height exchanged: masks are as good there,
+and on narrower canvases they are not. Networks that hold frozen sizes or attention take their square only; that is
+found out when the model is loaded, follows from its file alone, and is told in a warning.
 """
 
 from __future__ import annotations
@@ -59,7 +63,8 @@ class Rembg:
     Args:
         model: one of u2net, u2netp, u2net_human_seg, silueta, isnet-general-use, birefnet-* or u2net_custom.
         file: ONNX file to use; `u2net_custom` needs it, for the others it stands in place of rembg's download.
-        fit: `letterbox` keeps the photograph's proportions, `square` stretches it to the network's square.
+        fit: `letterbox` keeps the photograph's proportions on the network's square, `narrow` leaves out three tenths
+            of that square around narrow photographs where the network takes such a canvas, `square` stretches.
         logits: whether a `u2net_custom` network leaves out its last sigmoid.
         threads: of one worker on a CPU; part of the parameters, since another number may change the last bits.
         device: `auto` takes CUDA where ONNX Runtime offers it.
@@ -67,14 +72,14 @@ class Rembg:
 
     model: str
     file: str | None = None
-    fit: Literal["letterbox", "square"] = "letterbox"
+    fit: Literal["narrow", "letterbox", "square"] = "narrow"
     logits: bool = False
     threads: Threads = 1
     device: Device = "auto"
 
     name: ClassVar[str] = "remove-background"
     method: ClassVar[str] = "rembg"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @field_validator("model")
     @classmethod
@@ -127,7 +132,7 @@ class Rembg:
         """
         from reidsynth.steps import rembg_models
 
-        options = rembg_models.Options(self.device, self.threads, self.logits, _BATCH)
+        options = rembg_models.Options(self.device, self.threads, self.logits, _BATCH, self.fit == "narrow")
         return rembg_models.load(self.model, self.file, options)
 
     def process(self, samples: Sequence[Sample]) -> list[Made]:
@@ -135,21 +140,41 @@ class Rembg:
         network: Network = loaded(self)  # one batch of photographs is in memory at a time, however many there are
         made: list[Made] = []
         for first in range(0, len(samples), _BATCH):
-            photos = [sample.images["rgb"] for sample in samples[first : first + _BATCH]]
-            boxes = [_box(photo, network.size, self.fit) for photo in photos]
-            stack = np.stack(
-                [network.prepared(_placed(p, b, network.size)) for p, b in zip(photos, boxes, strict=True)]
-            )
-            found = network.probabilities(stack)
-            made += [_mask(*each, network.size) for each in zip(found, photos, boxes, strict=True)]
+            made += _masks(network, [sample.images["rgb"] for sample in samples[first : first + _BATCH]], self.fit)
         return made
 
 
+Size = tuple[int, int]
+"""Width and height."""
+
 Box = tuple[int, int, int, int]
-"""Left, top, right and bottom of the photograph on the network's square."""
+"""Left, top, right and bottom of the photograph on its canvas."""
 
 
-def _box(photo: np.ndarray, size: tuple[int, int], fit: str) -> Box:
+def _masks(network: Network, photos: Sequence[np.ndarray], fit: str) -> list[Made]:
+    """Mask the photographs of one batch, those of one canvas together."""
+    canvases = [_canvas(photo, network) for photo in photos]
+    boxes = [_box(photo, canvas, fit) for photo, canvas in zip(photos, canvases, strict=True)]
+    found: dict[int, np.ndarray] = {}
+    for canvas in dict.fromkeys(canvases):
+        alike = [number for number, each in enumerate(canvases) if each == canvas]
+        stack = np.stack([network.prepared(_placed(photos[number], boxes[number], canvas)) for number in alike])
+        found.update(zip(alike, network.probabilities(stack), strict=True))
+    return [_mask(found[n], photo, boxes[n], canvases[n]) for n, photo in enumerate(photos)]
+
+
+def _canvas(photo: np.ndarray, network: Network) -> Size:
+    """What the photograph is put on: the network's own canvas, or a narrower one where it would fill half at most."""
+    left, top, right, bottom = _box(photo, network.size, "letterbox")
+    for canvas in network.canvases:
+        narrower = canvas[0] < network.size[0] and 2 * (right - left) <= network.size[0]
+        lower = canvas[1] < network.size[1] and 2 * (bottom - top) <= network.size[1]
+        if narrower or lower:
+            return canvas
+    return network.size
+
+
+def _box(photo: np.ndarray, size: Size, fit: str) -> Box:
     if fit == "square":
         return 0, 0, *size
     height, width = photo.shape[:2]
@@ -159,8 +184,8 @@ def _box(photo: np.ndarray, size: tuple[int, int], fit: str) -> Box:
     return left, top, left + across, top + down
 
 
-def _placed(photo: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
-    """The photograph on the network's square, its border repeated where it does not reach."""
+def _placed(photo: np.ndarray, box: Box, size: Size) -> np.ndarray:
+    """The photograph on its canvas, its border repeated where it does not reach."""
     import cv2
     from PIL import Image
 
@@ -171,8 +196,8 @@ def _placed(photo: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
     return placed
 
 
-def _mask(raw: np.ndarray, photo: np.ndarray, box: Box, size: tuple[int, int]) -> Made:
-    """Cut the probabilities out of the square and bring them to the photograph's size."""
+def _mask(raw: np.ndarray, photo: np.ndarray, box: Box, size: Size) -> Made:
+    """Cut the probabilities out of the canvas and bring them to the photograph's size."""
     from PIL import Image
 
     scale = (raw.shape[1] / size[0], raw.shape[0] / size[1])  # some networks answer at another size

@@ -45,7 +45,7 @@ def probability(colour, largest):
     return 1 / (1 + np.exp(-(np.dot(given, RED[0]) + RED[1])))
 
 
-@pytest.mark.parametrize("fit", ["square", "letterbox"])
+@pytest.mark.parametrize("fit", ["square", "letterbox", "narrow"])
 @pytest.mark.parametrize("size", [(64, 32), (40, 90), (101, 47)])
 def test_mask_holds_the_raw_probabilities_in_their_place(tmp_path, fit, size):
     photo = halves(size)

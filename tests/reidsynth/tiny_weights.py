@@ -60,6 +60,54 @@ def onnx(
     return path
 
 
+def context(
+    path: Path, *, batch: int | str = 1, side: int | str = 320, frozen: int | None = None, skip: bool = True
+) -> Path:
+    """A network that looks 80 pixels around each pixel, at half its size, as ONNX; its second output is no mask.
+
+    Args:
+        path: file to write.
+        batch: that it states.
+        side: of the square that it states.
+        frozen: side that it is brought back to, whatever came in; None doubles what is there.
+        skip: whether what was doubled is added to the photograph, which fails where their sizes differ.
+    """
+    rng = np.random.default_rng(0)
+    floats = {"kernel": rng.normal(0, 0.5, (1, 3, 3, 3)), "bias": np.array([0.1]), "twice": np.array([1, 1, 2, 2])}
+    floats["grey"] = np.full((1, 3, 1, 1), 0.3)
+    tensors = [tensor(name.encode(), array) for name, array in floats.items()]
+    sizes = np.array([1, 1, frozen or 0, frozen or 0])
+    tensors.append(field(1, 4) + field(2, 7) + field(8, b"sizes") + field(9, sizes.astype("<i8").tobytes()))
+    pool = [attribute("kernel_shape", 2, 2), attribute("strides", 2, 2)]
+    around = [attribute("kernel_shape", 3, 3), attribute("dilations", 40, 40), attribute("pads", 40, 40, 40, 40)]
+    nodes = [
+        node("AveragePool", ["x"], "half", *pool),
+        node("Conv", ["half", "kernel", "bias"], "seen", *around),
+        node("Resize", ["seen", "", "twice"] if frozen is None else ["seen", "", "", "sizes"], "grown"),
+        node("Conv", ["x", "grey"], "here"),
+        node("Add", ["grown", "here" if skip else "bias"], "raw"),
+        node("Sigmoid", ["raw"], "y"),
+    ]
+    graph = b"".join(field(1, each) for each in nodes) + field(2, b"g") + b"".join(field(5, each) for each in tensors)
+    half = side // 2 if isinstance(side, int) else "half"
+    shapes = [(11, b"x", (batch, 3, side, side)), (12, b"y", (batch, 1, side, side))]
+    shapes += [(12, b"seen", (batch, 1, half, half)), (13, b"half", (batch, 3, half, half))]
+    graph += b"".join(field(number, value(name, shape)) for number, name, shape in shapes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 13)))
+    return path
+
+
+def node(kind: str, inputs: list[str], output: str, *attributes: bytes) -> bytes:
+    body = b"".join(field(1, one.encode()) for one in inputs) + field(2, output.encode()) + field(4, kind.encode())
+    return body + b"".join(field(5, each) for each in attributes)
+
+
+def attribute(name: str, *values: int) -> bytes:
+    """An attribute that holds a list of integers."""
+    return field(1, name.encode()) + b"".join(field(8, each) for each in values) + field(20, 7)
+
+
 def attribute_network(path: Path) -> Path:
     """An attribute network: the redder the photograph, the surer all eight attributes; points on chest and knees."""
     nodes = [field(1, b"x") + field(2, b"mean") + field(4, b"GlobalAveragePool")]
