@@ -1,37 +1,63 @@
-"""Masks by networks: stretched against letterboxed, and images per second against `rembg.remove`.
+"""Masks by networks: stretched, letterboxed and on narrow canvases, and images per second against `rembg.remove`.
 
-    OMP_NUM_THREADS=1 NUMBA_DISABLE_JIT=1 python benchmarks/masks.py --masks DIR --model person.onnx
+    OMP_NUM_THREADS=1 NUMBA_DISABLE_JIT=1 python benchmarks/masks.py --masks DIR --networks A.onnx B.onnx --model C.onnx
 
-DIR holds `canvas` and `coco` (benchmarks/person_masks.py); the model is a person segmentation network that takes
-rembg's `u2net_custom` input, 1x3x320x320. Without them only the speed of the heavy network is measured, whose weights
-are random: a U-Net of 20 million parameters that this script writes itself, as costly as U2-Net. Time is CPU time of
-one process with one thread, the best of some rounds, both on decoded photographs and with the same preparation.
+DIR holds `canvas` and `coco` (benchmarks/person_masks.py). A and B are person segmentation networks converted from
+TensorFlow Lite; their frozen sizes are taken out first (benchmarks/freed_networks.py), and they run at their own 256
+pixels and at rembg's 320. C takes rembg's `u2net_custom` input, 1x3x320x320. Without them only the speed of the heavy
+network is measured, whose weights are random: a U-Net of 20 million parameters that this script writes itself, as
+costly as U2-Net. Time is CPU time of one process with one thread, the best of some rounds, both on decoded photographs
+and with the same preparation.
 
-Measured on a 2-core machine (AMD EPYC, Zen 4) while other jobs ran on it, with MediaPipe's selfie segmentation:
+Measured on a 2-core machine (AMD EPYC, Zen 4) while other jobs ran on it. IoU with MediaPipe's selfie segmentation and
+the mask head of its pose landmarks (lite); `people moved` are the five of the photographs over three other backgrounds:
 
-    | masks | images | square: IoU | letterbox: IoU |
-    |---|---|---|---|
-    | composites, 5% margin | 9 | 0.939 | 0.926 |
-    | photographs, 5% margin | 5 | 0.660 | 0.751 |
-    | composites, 12% margin | 9 | 0.931 | 0.916 |
-    | photographs, 12% margin | 5 | 0.657 | 0.729 |
-    | drawn people 128x64 | 64 | 0.845 | 0.854 |
-    | drawn people 256x128 | 64 | 0.912 | 0.908 |
-
-The composites are as wide as high, and stretching does better there by .014; the photographs show people in narrow
-crops, as re-identification does, and there the letterbox finds .08 more. It is the default. With black around the
-photograph in place of its repeated border the photographs gave .705 and .709.
-
-    | network | rembg.remove ms | ours ms | times | prepare ms | network ms | mask ms |
+    | selfie.onnx at 320 | images | square | letterbox | narrow, 224 | tighter, 192 | tighter, 160 |
     |---|---|---|---|---|---|---|
-    | light (selfie_rembg.onnx) | 7.8 | 6.3 | 1.24 | 2.1 | 3.1 | 0.3 |
-    | heavy (20 M) | 1486.7 | 1485.0 | 1.00 | 2.3 | 1472.2 | 0.6 |
+    | composites, 5% margin | 9 | 0.951 | 0.946 | 0.946 | 0.946 | 0.946 |
+    | photographs, 5% margin | 5 | 0.651 | 0.753 | 0.755 | 0.761 | 0.754 |
+    | composites, 12% margin | 9 | 0.947 | 0.937 | 0.937 | 0.937 | 0.937 |
+    | photographs, 12% margin | 5 | 0.652 | 0.731 | 0.724 | 0.715 | 0.710 |
+    | people moved, 5% margin | 15 | 0.736 | 0.899 | 0.879 | 0.879 | 0.873 |
+    | people moved, 12% margin | 15 | 0.782 | 0.906 | 0.893 | 0.876 | 0.857 |
+    | drawn people 128x64 | 64 | 0.746 | 0.839 | 0.858 | 0.850 | 0.837 |
+    | drawn people 256x128 | 64 | 0.902 | 0.908 | 0.913 | 0.911 | 0.899 |
 
-A light network leaves half of the time to the work around it, which is what gets cheaper; a heavy one is the time, and
-no code around it can make it faster. Both models here take one photograph a run, as rembg's own do.
+    | pose_seg.onnx at 320 | images | square | letterbox | narrow, 224 | tighter, 192 | tighter, 160 |
+    |---|---|---|---|---|---|---|
+    | composites, 5% margin | 9 | 0.426 | 0.527 | 0.527 | 0.527 | 0.527 |
+    | photographs, 5% margin | 5 | 0.424 | 0.660 | 0.671 | 0.650 | 0.572 |
+    | composites, 12% margin | 9 | 0.537 | 0.573 | 0.573 | 0.573 | 0.573 |
+    | photographs, 12% margin | 5 | 0.495 | 0.706 | 0.716 | 0.710 | 0.652 |
+    | people moved, 5% margin | 15 | 0.394 | 0.774 | 0.780 | 0.776 | 0.619 |
+    | people moved, 12% margin | 15 | 0.517 | 0.811 | 0.813 | 0.812 | 0.702 |
+    | drawn people 128x64 | 64 | 0.638 | 0.861 | 0.864 | 0.865 | 0.795 |
+    | drawn people 256x128 | 64 | 0.636 | 0.922 | 0.922 | 0.920 | 0.833 |
 
-On all cores, by the clock, without other load, the heavy network: rembg.remove with one session on two cores 1.156
-images/s, one worker on each core 1.145, .99 times; so nothing is gained there either.
+At 256 the canvas of 192 differs from the letterbox by -.028 to +.005 with selfie.onnx and by -.002 to +.006 with
+pose_seg.onnx, which finds nothing any more on one of 128: .18 on the photographs, .00 on the drawn people.
+
+The composites are as wide as high and not narrowed; stretching does better there by up to .013 with one of the networks,
+and everywhere else the letterbox finds more. A canvas of seven tenths, for what is at most half as wide as high, is as
+good as the letterbox within .01, but for the people moved with selfie.onnx, -.028 to +.005: it loses the one person who
+is four and a half times as high as wide, and averages over its whole canvas besides, which U2-Net does not do. Tighter
+canvases lose more. Seven tenths and a half were chosen on these very crops, which are few. `narrow` is the default.
+
+    | network | canvas | rembg.remove ms | ours ms | times | prepare ms | network ms | mask ms |
+    |---|---|---|---|---|---|---|---|
+    | light (selfie_rembg.onnx) | 320x320 | 10.0 | 5.6 | 1.80 | 2.1 | 2.9 | 0.1 |
+    | light (selfie.onnx, sizes freed) | 320x320 | 8.5 | 6.0 | 1.43 | 2.1 | 4.0 | 0.3 |
+    | light (selfie.onnx, sizes freed) | 224x320 | 8.5 | 4.7 | 1.80 | 1.3 | 2.9 | 0.3 |
+    | heavy (20 M) | 320x320 | 1502.5 | 1520.2 | 0.99 | 1.4 | 1486.2 | 0.3 |
+    | heavy (20 M) | 224x320 | 1502.5 | 1043.5 | 1.44 | 1.3 | 1046.6 | 0.4 |
+
+The photographs are drawn people of 256x128, and every model takes one a run, as rembg's own do. A light network leaves
+half of the time to the work around it, which is what gets cheaper; with other rounds it was 1.4 to 1.8 times. A heavy
+one is the time, so only fewer pixels help. selfie_rembg.onnx holds frozen sizes and keeps its square.
+
+On all cores by the clock, the heavy network: rembg.remove with one session on two cores 0.360 images/s, one worker on
+each core 0.688, 1.9 times; with other jobs on the machine, for which two threads of one session wait longer than two
+workers do.
 """
 
 from __future__ import annotations
@@ -41,21 +67,25 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from person_masks import known_sets, overlap
+from freed_networks import freed_network
+from person_masks import Pair, known_sets, moved, overlap
 from steps import SIZES, drawn
 
 from reidsynth.engines import LocalEngine
 from reidsynth.schema import Sample
 from reidsynth.steps import build_step, segmentation
 from reidsynth.steps.networks import loaded
+from reidsynth.steps.rembg_models import Network
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "reidsynth"))
 
-from tiny_weights import field, tensor, value
+from tiny_weights import attribute, field, node, tensor, value
 
 SIDE = 320
 PHOTOS = 16
@@ -74,8 +104,7 @@ class Graph:
     def node(self, kind: str, inputs: list[str], *attributes: bytes) -> str:
         """Add a node; returns the name of its output."""
         name = f"t{len(self.nodes)}"
-        body = b"".join(field(1, one.encode()) for one in inputs) + field(2, name.encode()) + field(4, kind.encode())
-        self.nodes.append(body + b"".join(field(5, each) for each in attributes))
+        self.nodes.append(node(kind, inputs, name, *attributes))
         return name
 
     def constant(self, array: np.ndarray) -> str:
@@ -90,13 +119,10 @@ class Graph:
         scale = (2 / (9 * channels[0])) ** 0.5
         weights = self.constant(self.rng.normal(0, scale, (channels[1], channels[0], 3, 3)))
         bias = self.constant(np.zeros(channels[1]))
-        found = self.node("Conv", [given, weights, bias], integers("kernel_shape", 3, 3), integers("pads", 1, 1, 1, 1))
+        found = self.node(
+            "Conv", [given, weights, bias], attribute("kernel_shape", 3, 3), attribute("pads", 1, 1, 1, 1)
+        )
         return self.node("Relu", [found]) if relu else found
-
-
-def integers(name: str, *values: int) -> bytes:
-    """An attribute that holds a list of integers."""
-    return field(1, name.encode()) + b"".join(field(8, each) for each in values) + field(20, 7)
 
 
 def heavy_network(path: Path) -> int:
@@ -105,7 +131,7 @@ def heavy_network(path: Path) -> int:
     found, before, kept = "x", 3, []
     for level, width in enumerate(widths):
         if level:
-            found = graph.node("MaxPool", [found], integers("kernel_shape", 2, 2), integers("strides", 2, 2))
+            found = graph.node("MaxPool", [found], attribute("kernel_shape", 2, 2), attribute("strides", 2, 2))
         found = graph.conv(graph.conv(found, (before, width)), (width, width))
         kept.append(found)
         before = width
@@ -137,32 +163,80 @@ def spent(work: Callable[[], object], images: int, rounds: int) -> float:
 
 
 def speed(label: str, model: Path, photos: list[np.ndarray], rounds: int) -> None:
-    """Print one row: ours, by part, and rembg's."""
+    """Print a row for each fit: rembg's time and ours, by part."""
     os.environ["U2NET_HOME"] = str(model.parent)  # rembg takes models from its own folder only
     from rembg import new_session, remove
 
     session = new_session("u2net_custom", model_path=str(model))
-    step = build_step("remove-background", "rembg", {"model": "u2net_custom", "file": str(model), "device": "cpu"})
     samples = [Sample(str(n), {}, {"rgb": photo}) for n, photo in enumerate(photos)]
-    network, count = loaded(step), len(photos)
-    theirs = spent(lambda: [remove(photo, session=session) for photo in photos], count, rounds)
-    ours = spent(lambda: step.process(samples), count, rounds)
-    boxes = [segmentation._box(photo, network.size, step.fit) for photo in photos]
+    theirs = spent(lambda: [remove(photo, session=session) for photo in photos], len(photos), rounds)
+    for fit in ("letterbox", "narrow"):
+        values = {"model": "u2net_custom", "file": str(model), "device": "cpu", "fit": fit}
+        step = build_step("remove-background", "rembg", values)
+        if fit == "narrow" and not loaded(step).canvases:
+            continue  # it takes its square only
+        ours = spent(partial(step.process, samples), len(photos), rounds)
+        canvas, times = parts(loaded(step), photos, fit, rounds)
+        cells = " | ".join(f"{part:.1f}" for part in times)
+        print(f"| {label} | {canvas} | {theirs:.1f} | {ours:.1f} | {theirs / ours:.2f} | {cells} |")
+
+
+def parts(network: Network, photos: list[np.ndarray], fit: str, rounds: int) -> tuple[str, tuple[float, ...]]:
+    """The first photograph's canvas; milliseconds of preparing photographs, of the network and of finishing masks."""
+    canvases = [segmentation._canvas(photo, network) for photo in photos]
+    boxes = [segmentation._box(*pair, fit) for pair in zip(photos, canvases, strict=True)]
+    places = list(zip(photos, boxes, canvases, strict=True))
 
     def prepare() -> list[np.ndarray]:
-        places = zip(photos, boxes, strict=True)
-        return [network.prepared(segmentation._placed(photo, box, network.size)) for photo, box in places]
+        return [network.prepared(segmentation._placed(*place)) for place in places]
 
     def finish() -> None:
-        for answer in zip(raw, photos, boxes, strict=True):
-            segmentation._mask(*answer, network.size)
+        for answer, place in zip(raw, places, strict=True):
+            segmentation._mask(answer, *place)
 
     given = prepare()
     raw = [network.probabilities(each[None])[0] for each in given]
-    asked = spent(lambda: [network.probabilities(each[None]) for each in given], count, rounds)
-    parts = (spent(prepare, count, rounds), asked, spent(finish, count, rounds))
-    cells = " | ".join(f"{part:.1f}" for part in parts)
-    print(f"| {label} | {theirs:.1f} | {ours:.1f} | {theirs / ours:.2f} | {cells} |")
+    asked = spent(lambda: [network.probabilities(each[None]) for each in given], len(photos), rounds)
+    times = spent(prepare, len(photos), rounds), asked, spent(finish, len(photos), rounds)
+    return f"{canvases[0][0]}x{canvases[0][1]}", times
+
+
+def quality(network_file: Path, side: int, sets: dict[str, list[Pair]], folder: Path) -> None:
+    """Print a row for each set of masks: mean IoU of one network on its square and on narrower canvases."""
+    model = folder / f"{network_file.stem}-{side}.onnx"
+    freed_network(network_file, model, side)
+    values = {"model": "u2net_custom", "file": str(model), "device": "cpu"}
+    kinds = []
+    for fit in ("square", "narrow"):
+        step = build_step("remove-background", "rembg", values | {"fit": fit})
+        kinds.append(loaded(replace(step, logits=is_logit(step, sets))))
+    square, narrow = kinds
+    assert narrow.canvases[0][0] < side, "the network takes its square only"
+    tighter = [width for width in (-(-3 * side // 160) * 32, side // 2) if width < narrow.canvases[0][0]]
+    tried = [("square", square), ("letterbox", square), ("narrow", narrow)]
+    tried += [("narrow", replace(narrow, canvases=((width, side), (side, width)))) for width in tighter]
+    heads = ["square", "letterbox", f"narrow, {narrow.canvases[0][0]}", *(f"tighter, {width}" for width in tighter)]
+    print(f"\n| {network_file.name} at {side} | images | {' | '.join(heads)} |")
+    print("|---" * (len(tried) + 2) + "|")
+    for label, pairs in sets.items():
+        cells = [f"{fitting(network, fit, pairs):.3f}" for fit, network in tried]
+        print(f"| {label} | {len(pairs)} | {' | '.join(cells)} |")
+
+
+def is_logit(step: segmentation.Rembg, sets: dict[str, list[Pair]]) -> bool:
+    """Whether a network leaves out its last sigmoid."""
+    photo = next(iter(sets.values()))[0][0]
+    error = step.process([Sample("0", {}, {"rgb": photo})])[0].error
+    return error is not None and "logits" in error
+
+
+def fitting(network: Network, fit: str, pairs: Sequence[Pair]) -> float:
+    """Mean IoU."""
+    found = []
+    for photo, truth in pairs:
+        made = segmentation._masks(network, [photo], fit)[0]
+        found.append(overlap(np.asarray(made.image) > 127, truth))
+    return float(np.mean(found))
 
 
 def masked(task: tuple[str, list[np.ndarray]]) -> int:
@@ -202,34 +276,33 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--masks", type=Path)
+    parser.add_argument("--networks", type=Path, nargs="*", default=[])
     parser.add_argument("--model", type=Path)
     options = parser.parse_args()
-    photos = list(np.random.default_rng(0).integers(0, 256, (PHOTOS, 256, 128, 3)).astype(np.uint8))
-    if options.masks and options.model:
-        sets = known_sets(options.masks)
-        for size in SIZES[:2]:
-            pairs = [(each.sample.images["rgb"], each.sample.images["mask"] > 127) for each in drawn(size, DRAWN)]
-            sets[f"drawn people {size[0]}x{size[1]}"] = pairs
-        photos = [photo for photo, _ in next(iter(sets.values()))]
-        print("| masks | images | square: IoU | letterbox: IoU |\n|---|---|---|---|")
-        for label, pairs in sets.items():
-            cells = []
-            for fit in ("square", "letterbox"):
-                step = build_step(
-                    "remove-background", "rembg", {"model": "u2net_custom", "file": str(options.model), "fit": fit}
-                )
-                made = step.process([Sample(str(n), {}, {"rgb": photo}) for n, (photo, _) in enumerate(pairs)])
-                values = [overlap(np.asarray(m.image) > 127, t) for m, (_, t) in zip(made, pairs, strict=True)]
-                cells.append(f"{np.mean(values):.3f}")
-            print(f"| {label} | {len(pairs)} | {' | '.join(cells)} |")
-    print("\n| network | rembg.remove ms | ours ms | times | prepare ms | network ms | mask ms |")
-    print("|---|---|---|---|---|---|---|")
-    if options.model:
-        speed(f"light ({options.model.name})", options.model.resolve(), photos, 5)
-    with tempfile.TemporaryDirectory() as folder:
-        parameters = heavy_network(Path(folder) / "heavy.onnx")
-        speed(f"heavy ({parameters / 1e6:.0f} M)", Path(folder) / "heavy.onnx", photos[:2], 3)
-        all_cores(Path(folder) / "heavy.onnx", photos[:8])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.masks and options.networks:
+            sets = known_sets(options.masks)
+            for margin in (0.05, 0.12):
+                pairs = list(moved(options.masks / "coco", options.masks / "canvas" / "backgrounds", margin, 256))
+                sets[f"people moved, {margin:.0%} margin"] = pairs
+            for size in SIZES[:2]:
+                pairs = [(each.sample.images["rgb"], each.sample.images["mask"] > 127) for each in drawn(size, DRAWN)]
+                sets[f"drawn people {size[0]}x{size[1]}"] = pairs
+            for network in options.networks:
+                for side in (256, SIDE):
+                    quality(network, side, sets, folder)
+        photos = [each.sample.images["rgb"] for each in drawn(SIZES[1], PHOTOS)]
+        print("\n| network | canvas | rembg.remove ms | ours ms | times | prepare ms | network ms | mask ms |")
+        print("|---|---|---|---|---|---|---|---|")
+        if options.model:
+            speed(f"light ({options.model.name})", options.model.resolve(), photos, 15)
+        for network in options.networks[:1]:
+            freed_network(network, folder / "light.onnx", SIDE)
+            speed(f"light ({network.name}, sizes freed)", folder / "light.onnx", photos, 15)
+        parameters = heavy_network(folder / "heavy.onnx")
+        speed(f"heavy ({parameters / 1e6:.0f} M)", folder / "heavy.onnx", photos[:2], 3)
+        all_cores(folder / "heavy.onnx", photos[:8])
 
 
 if __name__ == "__main__":

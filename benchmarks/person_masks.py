@@ -34,6 +34,19 @@ def composites(folder: Path, margin: float, height: int) -> Iterator[Pair]:
 
 def photographs(folder: Path, margin: float, height: int) -> Iterator[Pair]:
     """Every person who has polygons and is not too small."""
+    for photo, truth in _people(folder):
+        yield _crop(photo, truth, margin, height)
+
+
+def moved(folder: Path, backgrounds: Path, margin: float, height: int) -> Iterator[Pair]:
+    """Every person of the photographs, cut out and put over every background."""
+    for photo, truth in _people(folder):
+        for behind in sorted(backgrounds.glob("*.png")):
+            back = np.asarray(Image.open(behind).convert("RGB").resize(photo.shape[1::-1]))
+            yield _crop(np.where(truth[:, :, None], photo, back), truth, margin, height)
+
+
+def _people(folder: Path) -> Iterator[Pair]:
     for record in json.loads((folder / "person_polygons.json").read_text()):
         photo = Image.open(folder / record["image"]["file_name"]).convert("RGB")
         for person in record["annotations"]:
@@ -44,7 +57,7 @@ def photographs(folder: Path, margin: float, height: int) -> Iterator[Pair]:
                 ImageDraw.Draw(drawn).polygon(polygon, fill=255)
             truth = np.asarray(drawn) > 127
             if truth.any(1).sum() >= _SMALLEST:
-                yield _crop(np.asarray(photo), truth, margin, height)
+                yield np.asarray(photo), truth
 
 
 def _crop(photo: np.ndarray, truth: np.ndarray, margin: float, height: int) -> Pair:
