@@ -37,11 +37,12 @@ the mask head of its pose landmarks (lite); `people moved` are the five of the p
 At 256 the canvas of 192 differs from the letterbox by -.028 to +.005 with selfie.onnx and by -.002 to +.006 with
 pose_seg.onnx, which finds nothing any more on one of 128: .18 on the photographs, .00 on the drawn people.
 
-The composites are as wide as high and not narrowed; stretching does better there by up to .013 with one of the networks,
-and everywhere else the letterbox finds more. A canvas of seven tenths, for what is at most half as wide as high, is as
-good as the letterbox within .01, but for the people moved with selfie.onnx, -.028 to +.005: it loses the one person who
-is four and a half times as high as wide, and averages over its whole canvas besides, which U2-Net does not do. Tighter
-canvases lose more. Seven tenths and a half were chosen on these very crops, which are few. `narrow` is the default.
+The composites are as wide as high and not narrowed; stretching does better there by up to .013 with one of the
+networks. For the rest the letterbox finds more, but for the drawn people at 256 (.908, stretched .913). A canvas of
+seven tenths, for what is at most half as wide as high, is as good as the letterbox within .01, except with
+selfie.onnx for the people moved (-.028 to +.005): it loses the one person who is four and a half times as high as
+wide. That network averages over its whole canvas, which U2-Net does not do. Tighter canvases lose more. Seven tenths
+and a half were chosen on these very crops, which are few. `narrow` is the default.
 
     | network | canvas | rembg.remove ms | ours ms | times | prepare ms | network ms | mask ms |
     |---|---|---|---|---|---|---|---|
