@@ -41,6 +41,8 @@ is left with `--replace --forget`, which drops the history of this repository to
 again.
 """
 
+NO_CONTACT = "open a discussion in this repository"
+
 GATED = (
     "Access is given for research on person re-identification. By asking for it you agree to the terms of every source "
     "named in this card, to identify nobody, and not to pass the data on."
@@ -64,6 +66,14 @@ class ReleaseNotes:
     repository: str = "REPOSITORY"
 
 
+def contact_in(card: str) -> str:
+    """Where a released card lets people ask for a take-down; "" for the repository's discussions, and for no card."""
+    before, _, after = TAKE_DOWN.partition("{contact}")
+    _, _, told = card.partition(before)
+    contact = told.partition(after.split("\n", 1)[0])[0]
+    return "" if contact == NO_CONTACT else contact
+
+
 def write_card(
     folder: Path, info: ManifestInfo, *, out: Path | None = None, release: ReleaseNotes | None = None
 ) -> None:
@@ -81,7 +91,7 @@ def write_card(
     parts = [f"---\n{front}---\n\n# {info.name}\n", info.about, _loading(info, release), _terms(info), _origin(info)]
     parts += [_statistics(info), _generators(info), quality_section(info), USE]
     if release is not None:
-        contact = release.contact or "open a discussion in this repository"
+        contact = release.contact or NO_CONTACT
         parts += [_missing(info, release), TAKE_DOWN.format(contact=contact)]
     write_text(target / "README.md", "\n".join(part.rstrip() + "\n" for part in parts if part))
 

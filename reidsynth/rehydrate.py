@@ -66,7 +66,7 @@ class Joined:
 
     def complaints(self) -> list[str]:
         """What did not match, one sentence each."""
-        return [f"{count} captures {reason}" for reason, count in self.unmatched.items()]
+        return [f"{count} capture{'s' if count > 1 else ''} {reason}" for reason, count in self.unmatched.items()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,10 +121,11 @@ def _row(
     captions: list[TableSpec],
 ) -> Row:
     camera = "no camera number" if capture["camid"] is None else f"camera {capture['camid']}"
+    person = "nobody" if capture["role"] == "distractor" else f"person {capture['pid']}"
     size = f"{capture['width']}x{capture['height']}" if capture["width"] else "no size"
     return Row(
         label=capture["sample_id"],
-        facts=f"person {capture['pid']} · {camera} · {capture['split']}, {capture['role']} · {size}",
+        facts=f"{person} · {camera} · {', '.join(dict.fromkeys((capture['split'], capture['role'])))} · {size}",
         cells=tuple(_cell(readers[spec.name][number], spec) for spec in shown),
         paragraphs=tuple(_paragraph(readers[spec.name][number], spec) for spec in captions),
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from reidsynth.card import contact_in
 from reidsynth.errors import UserError
 from reidsynth.hub.remote import ATTEMPTS, Remote
 from reidsynth.manifest import MANIFEST_FILE
@@ -86,6 +87,7 @@ def push(
         reasons = "; ".join(f"{name}: {why}" for name, why in release.refused.items())
         raise UserError(f"no table of {release.manifest.path} may be published like this ({reasons})")
     remote = Remote(repository, api, attempts=1 if dry_run else ATTEMPTS)
+    release = release if release.contact else dataclasses.replace(release, contact=_contact(remote, dry_run))
     with tempfile.TemporaryDirectory(prefix="reidsynth-release-") as folder:
         generated = write_generated(release, Path(folder), remote.name)
         work = _look(remote, release, generated, replace) if dry_run else _prepare(remote, release, generated, replace)
@@ -106,6 +108,16 @@ def push(
         deleted=work.deleted,
         obstacle=work.obstacle,
     )
+
+
+def _contact(remote: Remote, dry_run: bool) -> str:
+    """Contact that an earlier push told: nobody who asks for a take-down should lose it by a later one."""
+    try:
+        return contact_in(remote.card()) if remote.visibility() is not None else ""
+    except UserError:
+        if dry_run:
+            return ""  # `_look` tells the obstacle
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,18 +137,26 @@ class Remote:
 
     def info(self) -> ManifestInfo | None:
         """Description of the manifest that it holds; None where it holds none."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = self._fetched(MANIFEST_FILE, folder)
+            return None if path is None else parse_info(path)
+
+    def card(self) -> str:
+        """Its card; "" where it has none."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = self._fetched("README.md", folder)
+            return "" if path is None else path.read_text(encoding="utf-8", errors="replace")
+
+    def _fetched(self, file: str, folder: str) -> Path | None:
         from huggingface_hub.errors import EntryNotFoundError
 
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                path = self.ask(
-                    self.api.hf_hub_download, filename=MANIFEST_FILE, revision=self.revision, local_dir=folder
-                )
-            except UserError as error:
-                if isinstance(error.__cause__, EntryNotFoundError):
-                    return None
-                raise
-            return parse_info(Path(path))
+        try:
+            path = self.ask(self.api.hf_hub_download, filename=file, revision=self.revision, local_dir=folder)
+        except UserError as error:
+            if isinstance(error.__cause__, EntryNotFoundError):
+                return None
+            raise
+        return Path(path)
 
     def forget(self) -> None:
         """Drop the history: earlier contents can't be downloaded any more."""

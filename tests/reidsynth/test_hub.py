@@ -83,6 +83,16 @@ def test_the_card_of_a_release(hub, noisy):
     assert "reidsynth rehydrate" in card
 
 
+def test_a_later_push_keeps_the_contact(hub, noisy, run):
+    push(noisy, contact="mail privacy@lab.test")
+    assert push(noisy).sent == {}
+    run_step(noisy, "build-sketch", "outline", {}, run=run)
+    assert "README.md" in push(noisy).sent
+    assert "rows removed: mail privacy@lab.test, with the" in hub.repos[NAME].files["README.md"].decode()
+    assert set(push(noisy, contact="ask@lab.test").sent) == {"README.md"}
+    assert "privacy@" not in hub.repos[NAME].files["README.md"].decode()
+
+
 def test_full_release_still_leaves_out_what_terms_forbid(hub, noisy):
     report = push(noisy, full=True)
     assert report.refused["rgb"].startswith("never published: noise (Apache-2.0)")
