@@ -168,6 +168,24 @@ def test_validate_finds_rows_out_of_line(built, run):
     assert validate(built) == ["table 'mask' of split 'train' is not row-aligned with its captures"]
 
 
+def test_validate_finds_captures_out_of_order(built):
+    import pyarrow as pa
+
+    from reidsynth.manifest import read_info, write_info
+    from reidsynth.storage import sha256_file
+
+    info = read_info(built)
+    replaced = {}
+    for shard in (shard for shard in info.captures if shard.split == "train"):
+        path = built / shard.file
+        table = pq.read_table(path)
+        pq.write_table(pa.concat_tables([table.slice(0, 1), table.slice(0, 1), table.slice(2)]), path)
+        replaced[shard.file] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+    captures = tuple(shard.model_copy(update=replaced.get(shard.file, {})) for shard in info.captures)
+    write_info(built, info.model_copy(update={"captures": captures}))
+    assert "captures of split 'train' are not in ascending order of unique sample ids" in validate(built)
+
+
 def test_unknown_tables_and_splits_list_what_is_there(built):
     manifest = reidsynth.open_manifest(built)
     with pytest.raises(UserError, match="no table 'sketch': it holds ir-inverse, mask, rgb, text"):

@@ -105,7 +105,7 @@ def test_what_does_not_match_is_told_and_mended_by_a_second_run(delta, copy, run
     called = CliRunner().invoke(app, [*command, "--max-failed", "1"])
     assert called.exit_code == 1
     assert "joined 5 of 9 captures" in called.stdout
-    assert f"1 captures {OTHER}" in called.stderr
+    assert f"1 capture {OTHER}" in called.stderr
     (copy / "imgs/CUHK03/1_1.jpg").write_bytes(good)
     write_image(copy / "imgs/Market/0013_c5s1_000426_00.jpg", seed=2, shirt="green")
     annotation.write_text(json.dumps(rows))
