@@ -6,7 +6,8 @@ code. Decisions where the paper is silent:
 - The trunk is the backbone's image tower: its first norm, blocks and last norm, frozen; gradients pass through it to
   the tokenizers. A feature is the class token behind the last norm, before any projection.
 - The class token starts as the trunk's with its position, image positions as the trunk's, one table per modality; each
-  caption token has a learnable position. Word embeddings start as CLIP's and are trained.
+  caption token has a learnable position. Word embeddings start as CLIP's and are trained; a trunk without a text tower
+  takes them from another CLIP (option `words`, as the rows of the paper's table 5 do).
 - Absent modalities are missing from the multimodal sequence: they and the padding of captions are masked in attention.
 - In training each sample draws 2 to 4 of the modalities that it has for its multimodal feature; one with fewer than
   two has none.
@@ -32,7 +33,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from reidtrain.backbones import DualEncoder
+from reidtrain.backbones import DualEncoder, build_backbone, require_clip
 from reidtrain.batch import IMAGE_MODALITIES, MODALITIES, Batch
 from reidtrain.errors import UserError
 from reidtrain.losses import unit
@@ -102,8 +103,9 @@ class AIO(nn.Module):
             {name: nn.Parameter(backbone.positions().clone()) for name in IMAGE_MODALITIES}
         )
         own_words = options.text_tokenizer == "words"
-        self.words = nn.Embedding.from_pretrained(backbone.word_table.clone(), freeze=False) if own_words else None
-        text_width = backbone.text_width if own_words else backbone.embed_dim
+        table = _word_table(backbone, options.words) if own_words else None
+        self.words = None if table is None else nn.Embedding.from_pretrained(table.clone(), freeze=False)
+        text_width = backbone.embed_dim if table is None else table.shape[1]
         self.word_projection = nn.Linear(text_width, width) if text_width != width or not own_words else nn.Identity()
         length = backbone.tokenize([""]).shape[1]
         self.text_positions = nn.Parameter(torch.randn(length, width) * 0.02)
@@ -333,6 +335,20 @@ class AIO(nn.Module):
         row, place = kept.nonzero(as_tuple=True)
         chosen[row, number[row, place]] = True
         return torch.where(kept, classes, -1), covered & chosen.gather(1, number)
+
+
+def _word_table(backbone: DualEncoder, name: str | None) -> torch.Tensor:
+    """(V, W') word embeddings of the trunk, or of the CLIP `name`."""
+    if name is None:
+        return backbone.word_table
+    clip = build_backbone(name)
+    require_clip(clip, "aio's option words")
+    if clip.word_table.shape[0] != backbone.tokenizer.size:
+        raise UserError(
+            f"aio: the vocabulary of words={name} has {clip.word_table.shape[0]} pieces and that of the trunk "
+            f"{backbone.tokenizer.size}: give a CLIP with the same tokenizer"
+        )
+    return clip.word_table
 
 
 def build(backbone: DualEncoder, **options: Any) -> AIO:  # noqa: ANN401  checked by AIOOptions

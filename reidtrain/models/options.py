@@ -108,6 +108,7 @@ class AIOOptions:
             all of them.
         image_tokenizer: `ibn`, or `trunk`.
         text_tokenizer: `words`, or `tower`.
+        words: a CLIP whose word embeddings captions begin with, as `backbone.name`; None for the trunk's own.
         residual_global: beyond the paper; see `reidtrain.models.aio`.
         fewest: modalities that a multimodal feature is drawn from in training, at least.
         most: and at most.
@@ -118,6 +119,7 @@ class AIOOptions:
     token_budget: int | None = None
     image_tokenizer: str = "ibn"
     text_tokenizer: str = "words"
+    words: str | None = None
     residual_global: bool = False
     fewest: int = 2
     most: int = 4
@@ -127,6 +129,8 @@ class AIOOptions:
         for name, valid in (("image_tokenizer", ("ibn", "trunk")), ("text_tokenizer", ("words", "tower"))):
             if getattr(self, name) not in valid:
                 problems.append(f"{name} is {getattr(self, name)!r}, choose one of {', '.join(valid)}")
+        if self.words is not None and self.text_tokenizer != "words":
+            problems.append(f"words is {self.words!r}, but text_tokenizer={self.text_tokenizer} has no use for them")
         if not 0 < self.mask_share <= 1:
             problems.append(f"mask_share is {self.mask_share}, it must be greater than 0 and at most 1")
         if self.token_budget is not None and self.token_budget < len(IMAGE_MODALITIES):

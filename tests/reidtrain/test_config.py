@@ -102,6 +102,7 @@ def test_options_are_checked_before_anything_is_built(override, message):
         ("unireid", "objective.options.tasks=[text, rgb]", "objective.options.tasks: input should be 'text', 'sketch'"),
         ("unireid", "objective.options.tasks=[]", "objective.options.tasks: list should have at least 1 item"),
         ("unireid", "objective.options.tasks=[text, text]", "a task is named twice"),
+        ("aio", "model.options={words: demo, text_tokenizer: tower}", "text_tokenizer=tower has no use for them"),
         ("aio", "objective.options.tau=0.0", "objective.options.tau: input should be greater than 0"),
         ("dmf", "model.options.depth=0", "depth is 0, it must be at least 1"),
         ("dmf", "optim.groups=[{match: '('}]", r"optim.groups.0.match: not a regular expression \(missing \)"),

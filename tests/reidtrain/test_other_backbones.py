@@ -117,6 +117,25 @@ def test_meta_transformer(tmp_path, monkeypatch):
         build_model("aio", ours, image_tokenizer="trunk")
 
 
+def test_a_trunk_without_words_borrows_those_of_a_clip(tmp_path, monkeypatch):
+    """AIO's text tokenizer is CLIP's whatever the trunk: Meta-Transformer has no words of its own."""
+    for name, value in {"META_WIDTH": 16, "META_DEPTH": 1, "META_HEADS": 2}.items():
+        monkeypatch.setattr(other_backbones, name, value)
+    from timm.models.vision_transformer import Block
+
+    torch.save(nn.Sequential(Block(16, 2, qkv_bias=True)).state_dict(), tmp_path / "meta.pth")
+    torch.save(openai_clip().state_dict(), tmp_path / "clip.pt")
+    trunk = build_backbone(f"meta-transformer:{tmp_path}/meta.pth", image_size=(64, 32))
+    model = build_model("aio", trunk, words=str(tmp_path / "clip.pt"))
+    torch.testing.assert_close(model.words.weight, openai_clip().token_embedding.weight)
+    assert model.words.weight.requires_grad
+    batch = make_batch()
+    batch.tokens = trunk.tokenize(["a red shirt", "blue", "a man", "x"])
+    assert model.encode(batch, ("rgb", "text")).shape == (4, 16)
+    with pytest.raises(UserError, match=r"words=demo has \d+ pieces and that of the trunk 49408"):
+        build_model("aio", trunk, words="demo")
+
+
 def test_a_pair_of_data2vec_feeds_dmf(tmp_path):
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import (
