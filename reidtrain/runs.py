@@ -109,7 +109,7 @@ def sidecar(
 
 
 def mark_best(
-    run: Path, step: int, metrics: Mapping[str, float], select: SelectConfig, *, last: bool, interval: int
+    run: Path, step: int, metrics: Mapping[str, float], select: SelectConfig, *, last: bool, chosen_on: str | None
 ) -> None:
     """Point best.json to this checkpoint if it is the best so far, or the last of a run that had nothing to choose on.
 
@@ -119,7 +119,7 @@ def mark_best(
         metrics: its `mean` on the selection split, empty where none was taken.
         select: how the choice was declared.
         last: whether this is the run's last step.
-        interval: from `reidtrain.selection.selection_interval`.
+        chosen_on: from `reidtrain.selection.selection_split`.
     """
     best = read_best(run)
     checkpoint = {"checkpoint": f"step-{step:06d}"}
@@ -128,6 +128,6 @@ def mark_best(
         write_json(run / BEST, {**checkpoint, **chosen, "modes": list(select.modes)})
     elif last and not best:
         reason = f"the last step: the manifest has no split {select.split!r} to choose on"
-        if interval == select.every:
+        if chosen_on is not None:
             reason = f"the last step: the run has {step}, and select.every is {select.every}"
         write_json(run / BEST, {**checkpoint, "reason": reason})

@@ -176,6 +176,7 @@ class TrainConfig(Section):
     shuffle_labels: bool = False
     log_every: Count = 10
     save_every: Count | None = None
+    """Steps between two checkpoints; null for the end of every epoch, or of a run that is counted in steps."""
     keep: Count = 2
 
     @model_validator(mode="after")
@@ -215,6 +216,7 @@ class SelectConfig(Section):
     metric: Literal["R1", "mAP", "mINP"] = "R1"
     modes: tuple[str, ...] = tuple(mode.name for mode in SEVEN_MODES)
     every: Count | None = None
+    """Steps between two looks at the split; null as for `train.save_every`."""
 
     @model_validator(mode="after")
     def _modes_exist(self) -> SelectConfig:

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from reidtrain.runlog import RunLog
 
 
-def selection_interval(config: RunConfig, total: int, model: nn.Module, backbone: DualEncoder) -> int:
-    """Steps between two looks at the selection split; more than the run has where a manifest lacks that split.
+def selection_split(config: RunConfig, model: nn.Module, backbone: DualEncoder) -> str | None:
+    """The split that chooses the best checkpoint; None where a manifest lacks it, and the last checkpoint is the best.
 
     Args:
         config: of the run.
-        total: steps of the run.
         model: of the run.
         backbone: its encoder.
 
@@ -32,12 +31,12 @@ def selection_interval(config: RunConfig, total: int, model: nn.Module, backbone
     """
     select = config.select
     if not all(select.split in open_manifest(path).splits for path in config.data.manifests):
-        return total + 1
+        return None
     from reidtrain.evaluate import evaluation_data
 
     loaded = LoadedRun(model, backbone, config, 0, Path(), {})
     evaluation_data(loaded, config.data.manifests[0], select.split, selection_modes(config))
-    return select.every or total
+    return select.split
 
 
 def selection_modes(config: RunConfig) -> list[str]:

@@ -90,6 +90,23 @@ def stage_at(stages: Sequence[Stage], step: int) -> Stage:
     return next((stage for stage in stages if step < stage.stop), stages[-1])
 
 
+def due(done: int, stages: Sequence[Stage], every: int | None, *, by_epoch: bool) -> bool:
+    """Whether a look at the selection split, or a checkpoint, is due after a step.
+
+    Args:
+        done: steps taken, at least one.
+        stages: of the run.
+        every: steps between two of them, the last step included; None for the end of every epoch and of the run.
+        by_epoch: whether the run is counted in epochs; one that is counted in steps has them at its end alone where
+            `every` is None.
+    """
+    total = stages[-1].stop
+    if every is not None:
+        return done % every == 0 or done == total >= every
+    stage = stage_at(stages, done - 1)
+    return done == total or (by_epoch and (done == stage.stop or stage.position(done)[1] == 0))
+
+
 def begin(stage: Stage, model: nn.Module, seed: int, *, fresh: bool) -> list[nn.Parameter]:
     """Tell the model that a stage begins, or is gone on with.
 

@@ -29,8 +29,8 @@ from reidtrain.objectives import OBJECTIVES
 from reidtrain.optim import Group, build_optimizer, parameter_groups, rate_factor, set_rate
 from reidtrain.runlog import RunLog
 from reidtrain.runs import mark_best, prepare_folder, resume, sidecar
-from reidtrain.selection import selection_interval, validate
-from reidtrain.stages import Stage, begin, stage_at
+from reidtrain.selection import selection_split, validate
+from reidtrain.stages import Stage, begin, due, stage_at
 from reidtrain.trackers import open_trackers, require_loggers
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
     dataset = training_data(config, backbone)
     stages = training_stages(config, dataset, part=(accelerator.process_index, accelerator.num_processes))
     objective, finish = _objective(config), finishing(config, dataset, accelerator)
-    select_every = selection_interval(config, total := stages[-1].stop, bare, backbone)
-    save_every = config.train.save_every or total
+    total, by_epoch, chosen_on = stages[-1].stop, bool(config.train.epochs), selection_split(config, bare, backbone)
     start, training = resume(run, config, bare, backbone, dataset.checksum)
     model, optimizer = accelerator.prepare(_for_training(config, bare), _optimizer(config, bare))
     average = _average(config, stored_state(bare, backbone))
@@ -94,8 +93,8 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
                 _require_finite(means["total"], done, rate)
 
             # What is kept of it.
-            select = done % select_every == 0 or (done == total and select_every <= total)
-            if select or done % save_every == 0 or done == total:
+            select = chosen_on is not None and due(done, stages, config.select.every, by_epoch=by_epoch)
+            if select or due(done, stages, config.train.save_every, by_epoch=by_epoch) or done == total:
                 if accelerator.is_main_process:
                     kept = {"optimizer": optimizer.state_dict(), "scaler": _scaler_state(accelerator)}
                     kept |= average.training_state()
@@ -103,7 +102,7 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
                         metrics = validate(config, bare, backbone, done, log) if select else {}
                         meta = {**record, "total": total, "metrics": metrics}
                         save_checkpoint(run, done, state=stored_state(bare, backbone), training=kept, meta=meta)
-                    mark_best(run, done, metrics, config.select, last=done == total, interval=select_every)
+                    mark_best(run, done, metrics, config.select, last=done == total, chosen_on=chosen_on)
                     prune(run, config.train.keep)
                 accelerator.wait_for_everyone()
                 log.restart_clock()

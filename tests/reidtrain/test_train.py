@@ -61,11 +61,20 @@ def test_a_run_leaves_its_files(undisturbed):
     assert load_run(undisturbed).step == 11
 
 
+def test_a_run_of_epochs_is_kept_and_judged_at_the_end_of_each(tiny_config, tmp_path):
+    """The papers' presets name no interval: without this a killed run of 60 epochs would begin anew."""
+    modes = "select={split: val, modes: [T->R], every: null}"
+    run = train(tiny_config("train.steps=null", "train.epochs=2", "train.keep=9", modes), tmp_path / "run")
+    assert [path.name for path in checkpoints(run)] == ["step-000006", "step-000012"]
+    assert [entry["step"] for entry in read_log(run, "val")] == [6, 12]
+    assert read_best(run)["split"] == "val"
+
+
 def test_a_run_shorter_than_its_interval_says_why_nothing_chose(tmp_path):
-    mark_best(tmp_path, 4, {}, SelectConfig(every=75), last=True, interval=75)
+    mark_best(tmp_path, 4, {}, SelectConfig(every=75), last=True, chosen_on="val")
     assert read_best(tmp_path)["reason"] == "the last step: the run has 4, and select.every is 75"
     (tmp_path / "b").mkdir()
-    mark_best(tmp_path / "b", 4, {}, SelectConfig(every=75), last=True, interval=5)
+    mark_best(tmp_path / "b", 4, {}, SelectConfig(every=75), last=True, chosen_on=None)
     assert "no split 'val'" in read_best(tmp_path / "b")["reason"]
 
 
