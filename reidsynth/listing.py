@@ -8,7 +8,9 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator
 
 from reidsynth import images
 from reidsynth.errors import UserError
@@ -152,6 +154,16 @@ def relative_problem(relative: str) -> str | None:
     if not PurePosixPath(plain).name:
         return "names no file"
     return None
+
+
+def _below_root(value: str) -> str:
+    if value and relative_problem(value) is not None:
+        raise ValueError("must be relative to the root, without '..'")
+    return value
+
+
+BelowRoot = Annotated[str, AfterValidator(_below_root)]
+"""Parameter of a source: a file or folder below its root; "" for none."""
 
 
 @lru_cache(maxsize=1024)

@@ -16,7 +16,7 @@ from reidsynth.errors import UserError
 from reidsynth.storage import sha256_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _PROBE_SECONDS = 5.0
@@ -60,18 +60,7 @@ def find_folder(weights: str, *, purpose: str) -> Path:
     Raises:
         UserError: when there is none; the message names what to provide.
     """
-    wanted = "model_index.json"
-    place = Path(weights).expanduser()
-    if place.exists():
-        if (place / wanted).is_file() or (place / "config.json").is_file():
-            return place
-        raise UserError(f"{purpose} needs a folder saved by diffusers (with {wanted}), and {weights!r} is none")
-    name, revision = _hub_name(weights, purpose, wanted)
-    try:
-        return Path(_hub_folder(name, revision, local=True))
-    except (OSError, ValueError):  # diffusers says either where its cache is incomplete
-        what = f"all files of the pipeline, {wanted} among them,"
-        return Path(_fetched(lambda: _hub_folder(name, revision, local=False), weights, purpose, what))
+    return _saved(weights, purpose, ("model_index.json", "config.json"), "diffusers", "pipeline", _hub_folder)
 
 
 def find_snapshot(weights: str, *, purpose: str) -> Path:
@@ -84,18 +73,33 @@ def find_snapshot(weights: str, *, purpose: str) -> Path:
     Raises:
         UserError: when there is none; the message names what to provide.
     """
-    wanted = "config.json"
+    return _saved(weights, purpose, ("config.json",), "transformers", "model", _snapshot)
+
+
+def _saved(
+    weights: str, purpose: str, wanted: tuple[str, ...], library: str, what: str, folder_of: Callable[..., str]
+) -> Path:
+    """Find a folder that a library saved.
+
+    Args:
+        weights: the folder, or the name of a hub repository.
+        purpose: who needs it, in messages.
+        wanted: files by which it is known, any of them; the first is named in messages.
+        library: that saved it.
+        what: it holds.
+        folder_of: gives the hub's folder from name, revision and whether to stay on this machine.
+    """
     place = Path(weights).expanduser()
     if place.exists():
-        if (place / wanted).is_file():
+        if any((place / name).is_file() for name in wanted):
             return place
-        raise UserError(f"{purpose} needs a folder saved by transformers (with {wanted}), and {weights!r} is none")
-    name, revision = _hub_name(weights, purpose, wanted)
+        raise UserError(f"{purpose} needs a folder saved by {library} (with {wanted[0]}), and {weights!r} is none")
+    name, revision = _hub_name(weights, purpose, wanted[0])
     try:
-        return Path(_snapshot(name, revision, local=True))
+        return Path(folder_of(name, revision, local=True))
     except (OSError, ValueError):  # not in the cache, or not all of it
-        what = f"all files of the model, {wanted} among them,"
-        return Path(_fetched(lambda: _snapshot(name, revision, local=False), weights, purpose, what))
+        files = f"all files of the {what}, {wanted[0]} among them,"
+        return Path(_fetched(lambda: folder_of(name, revision, local=False), weights, purpose, files))
 
 
 def checksums(paths: Iterable[Path]) -> dict[str, str]:

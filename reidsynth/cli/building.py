@@ -20,6 +20,8 @@ from reidsynth.cli.shell import (
     MaxCost,
     MaxFailed,
     Out,
+    RecipePath,
+    Roots,
     Settings,
     Workers,
     app,
@@ -256,12 +258,9 @@ def roots_of(given: list[str]) -> Path | dict[str, Path] | None:
     "--gpus-per-worker 0.25"
 )
 def build(  # noqa: PLR0913 - one argument for each option
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe, or the name of one that comes with the package.")],
+    recipe: RecipePath,
     out: Out,
-    root: Annotated[
-        list[str] | None,
-        typer.Option("--root", metavar="[SOURCE=]FOLDER", help="The data set's folder; one for each of several."),
-    ] = None,
+    root: Roots = None,
     settings: Settings = None,
     workers: Workers = None,
     engine: EngineName = "local",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reidsynth.cli.building import roots_of
 from reidsynth.cli.layout import aligned
-from reidsynth.cli.shell import Address, AsJson, EngineName, GpusPerWorker, Settings, Workers, app
+from reidsynth.cli.shell import Address, AsJson, EngineName, GpusPerWorker, RecipePath, Roots, Settings, Workers, app
 from reidsynth.units import bytes_of, time_of
 
 if TYPE_CHECKING:
@@ -24,11 +23,8 @@ if TYPE_CHECKING:
     "Example: reidsynth plan manifests/demo.yaml --engine ray --address 10.0.0.1:6379 --gpus-per-worker 0.25"
 )
 def plan(  # noqa: PLR0913 - one argument for each option
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe, or the name of one that comes with the package.")],
-    root: Annotated[
-        list[str] | None,
-        typer.Option("--root", metavar="[SOURCE=]FOLDER", help="The data set's folder; one for each of several."),
-    ] = None,
+    recipe: RecipePath,
+    root: Roots = None,
     settings: Settings = None,
     workers: Workers = None,
     engine: EngineName = "local",

@@ -43,6 +43,11 @@ app = typer.Typer(
     epilog="Start with: reidsynth build manifests/demo.yaml --out data/demo",
 )
 
+RecipePath = Annotated[Path, typer.Argument(help="YAML recipe, or the name of one that comes with the package.")]
+Roots = Annotated[
+    list[str] | None,
+    typer.Option("--root", metavar="[SOURCE=]FOLDER", help="The data set's folder; one for each of several."),
+]
 ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Folder of the manifest.")]
 
 

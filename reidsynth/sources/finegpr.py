@@ -25,7 +25,7 @@ from itertools import accumulate, groupby
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, overload
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from tqdm import tqdm
 
@@ -59,7 +59,7 @@ class FineGpr:
     """
 
     root: Path
-    captions: str = ""
+    captions: listing.BelowRoot = ""
     per_identity: Annotated[int, Field(ge=1)] | None = None
     seed: int = 0
 
@@ -71,13 +71,6 @@ class FineGpr:
         default_release="never",
         note="Rendered by a game engine; shows no real person.",
     )
-
-    @field_validator("captions")
-    @classmethod
-    def _below_root(cls, value: str) -> str:
-        if value and listing.relative_problem(value) is not None:
-            raise ValueError("must be relative to the root, without '..'")
-        return value
 
     def dataset(self) -> str:
         """Name in the captures' `dataset` column."""

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import ConfigDict, field_validator
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from reidsynth import listing
@@ -48,8 +48,8 @@ class PkuSketch:
     """
 
     root: Path
-    lists: str = ""
-    captions: str = ""
+    lists: listing.BelowRoot = ""
+    captions: listing.BelowRoot = ""
 
     name: ClassVar[str] = "pku-sketch"
     version: ClassVar[int] = 1
@@ -59,13 +59,6 @@ class PkuSketch:
         default_release="never",
         note="Photographs and sketches show real people; neither may be handed on.",
     )
-
-    @field_validator("lists", "captions")
-    @classmethod
-    def _below_root(cls, value: str) -> str:
-        if value and listing.relative_problem(value) is not None:
-            raise ValueError("must be relative to the root, without '..'")
-        return value
 
     def dataset(self) -> str:
         """Name in the captures' `dataset` column."""

@@ -190,6 +190,30 @@ def require(step: str, wanted: str, present: bool, tables: Collection[str], reme
         raise UserError(f"step {step!r} needs {wanted}, which this manifest lacks (tables there: {there}); {remedy}")
 
 
+def photo_inputs(
+    step: str,
+    tables: Collection[str],
+    *,
+    erased: bool = False,
+    mask: str | None = None,
+    remedy: str = "ingest a source that holds photographs",
+) -> tuple[str, ...]:
+    """Inputs of a step that reads photographs, and masks where it erases their background.
+
+    Args:
+        step: who needs them.
+        tables: what is there.
+        erased: whether it erases the background.
+        mask: the mask table asked for; None leaves the choice to `mask_table`.
+        remedy: what to do where there are no photographs.
+
+    Raises:
+        UserError: one of them is not there.
+    """
+    require(step, "the table 'rgb'", "rgb" in tables, tables, remedy)
+    return ("rgb", mask_table(step, mask, tables)) if erased else ("rgb",)
+
+
 def mask_table(step: str, wanted: str | None, tables: Collection[str]) -> str:
     """Choose the mask table that a step reads.
 

@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 
 from reidsynth.draws import sample_seed
 from reidsynth.schema import Made, Sample, TableSpec
-from reidsynth.steps import require
+from reidsynth.steps import photo_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -68,8 +68,7 @@ class GrabCut:
         Raises:
             UserError: there are none.
         """
-        require(self.name, "the table 'rgb'", "rgb" in tables, tables, "ingest a source that holds photographs")
-        return ("rgb",)
+        return photo_inputs(self.name, tables)
 
     def parameters(self) -> dict[str, Any]:
         """All fields."""

@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from reidsynth.draws import sample_rng
 from reidsynth.schema import Made, Sample, TableSpec
-from reidsynth.steps import require
+from reidsynth.steps import photo_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -51,8 +51,7 @@ class ChannelAugmentation:
         Raises:
             UserError: there are none.
         """
-        require(self.name, "the table 'rgb'", "rgb" in tables, tables, "ingest a source that holds photographs")
-        return ("rgb",)
+        return photo_inputs(self.name, tables)
 
     def parameters(self) -> dict[str, Any]:
         """All fields."""

@@ -23,7 +23,7 @@ from reidsynth import gates, weights
 from reidsynth.draws import sample_seed
 from reidsynth.errors import UserError
 from reidsynth.schema import Made, Sample, TableSpec
-from reidsynth.steps import mask_table, require
+from reidsynth.steps import photo_inputs, require
 from reidsynth.steps.matte import Ground, matte
 from reidsynth.steps.networks import Device, Precision, Threads, cpu_threads, loaded, padded, torch_device, torch_dtype
 
@@ -89,8 +89,7 @@ class Diffusion(ABC):
         Raises:
             UserError: one of them is not there.
         """
-        require(self.name, "the table 'rgb'", "rgb" in tables, tables, "ingest a source that holds photographs")
-        return ("rgb",) if self.background == "keep" else ("rgb", mask_table(self.name, self.mask, tables))
+        return photo_inputs(self.name, tables, erased=self.background == "remove", mask=self.mask)
 
     def parameters(self) -> dict[str, Any]:
         """All fields but the device; of local weights their name only."""

@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from reidsynth import gates, weights
 from reidsynth.errors import UserError
 from reidsynth.schema import Made, Sample, TableSpec
-from reidsynth.steps import mask_table, require
+from reidsynth.steps import photo_inputs
 from reidsynth.steps.matte import matte
 from reidsynth.steps.networks import (
     Device,
@@ -95,10 +95,10 @@ class Gan(ABC):
         Raises:
             UserError: one of them is not there, or the generator is not.
         """
-        require(self.name, "the table 'rgb'", "rgb" in tables, tables, "ingest a source that holds photographs")
+        photo_inputs(self.name, tables)  # before the generator is looked for
         facts = self._generator()[1]
         erased = (facts.background if self.background == "as-trained" else self.background) == "remove"
-        return ("rgb", mask_table(self.name, self.mask, tables)) if erased else ("rgb",)
+        return photo_inputs(self.name, tables, erased=erased, mask=self.mask)
 
     def parameters(self) -> dict[str, Any]:
         """All fields but the device; of local weights their name only, of a checkpoint that of its run."""

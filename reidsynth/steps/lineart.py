@@ -22,7 +22,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from reidsynth.schema import Made, Sample, TableSpec
-from reidsynth.steps import mask_table, require
+from reidsynth.steps import photo_inputs
 from reidsynth.steps.matte import matte
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ class LineartStandard:
         Raises:
             UserError: one of them is not there.
         """
-        require(self.name, "the table 'rgb'", "rgb" in tables, tables, "ingest a source that holds photographs")
-        return ("rgb",) if self.background == "keep" else ("rgb", mask_table(self.name, self.mask, tables))
+        return photo_inputs(self.name, tables, erased=self.background == "remove", mask=self.mask)
 
     def parameters(self) -> dict[str, Any]:
         """All fields."""

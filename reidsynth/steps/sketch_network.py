@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from reidsynth import weights
 from reidsynth.errors import UserError
 from reidsynth.schema import Made, Sample, TableSpec
-from reidsynth.steps import mask_table, require
+from reidsynth.steps import photo_inputs
 from reidsynth.steps.matte import Ground, matte
 from reidsynth.steps.networks import (
     Device,
@@ -98,8 +98,7 @@ class NetworkSketch(ABC):
         Raises:
             UserError: one of them is not there.
         """
-        require(self.name, "the table 'rgb'", "rgb" in tables, tables, "ingest a source that holds photographs")
-        return ("rgb",) if self.background == "keep" else ("rgb", mask_table(self.name, self.mask, tables))
+        return photo_inputs(self.name, tables, erased=self.background == "remove", mask=self.mask)
 
     def parameters(self) -> dict[str, Any]:
         """All fields but the device; of local weights their name only."""

@@ -140,12 +140,12 @@ def test_a_disk_that_is_really_full(tmp_path):
 
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", disk], check=False)
     if mounted.returncode != 0:
         pytest.skip("mounting is not permitted here")
     try:
         command = ["demo", "--out", str(disk / "m"), "--workers", "1"]
-        done = CliRunner().invoke(app, [*command, "--set", "train=60", "--set", "test=0", "--set", "val=0"])
+        done = CliRunner().invoke(app, [*command, "--set", "train=12", "--set", "test=0", "--set", "val=0"])
         assert done.exit_code == 2, done.output
         assert "no space is left to write" in done.stderr
         assert [p for p in (disk / "m").rglob("*") if p.is_file()] == []

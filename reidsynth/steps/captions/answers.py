@@ -10,7 +10,9 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from reidsynth.schema import ATTRIBUTE_FIELDS, REGION_FIELDS, VISIBLE_REGIONS, Text
 from reidsynth.tokens import within_clip
@@ -27,6 +29,10 @@ STYLES: dict[str, str] = {
 """Style of a caption -> how it is asked for."""
 
 Style = Literal["descriptive", "concise", "conversational", "clothing-first", "detailed"]
+Styles = Annotated[tuple[Style, ...], Field(min_length=1, max_length=5)]
+"""Parameter of what asks a model: one caption each."""
+Variant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+"""Parameter of what asks a model: the table is `text-<variant>`."""
 
 COLOURS = (
     "black", "white", "grey", "red", "orange", "yellow", "green", "teal", "blue", "navy", "purple", "pink", "brown",

@@ -16,15 +16,15 @@ from reidsynth.errors import UserError
 from reidsynth.policy import Policy, check_egress
 from reidsynth.schema import TableSpec
 from reidsynth.spending import Allowance, Budget, Estimate
-from reidsynth.steps import Gathered, require
-from reidsynth.steps.captions.answers import Style
+from reidsynth.steps import Gathered, photo_inputs
+from reidsynth.steps.captions.answers import Styles, Variant
 from reidsynth.steps.captions.asking import Form
 from reidsynth.steps.captions.batches import MOST_BYTES, Batches
 from reidsynth.steps.captions.chat import OVER_BUDGET, Chat
 from reidsynth.steps.captions.ledger import FILE, Ledger, Question
 from reidsynth.steps.captions.outcomes import Outcomes, photographs
 from reidsynth.steps.captions.pace import Pace
-from reidsynth.steps.captions.prompts import prompt_hash
+from reidsynth.steps.captions.prompts import IN_COLOUR, prompt_hash
 from reidsynth.steps.captions.service import Service
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ class OpenAICompatible:
     """
 
     model: str = ""
-    styles: Annotated[tuple[Style, ...], Field(min_length=1, max_length=5)] = ("descriptive", "concise")
+    styles: Styles = ("descriptive", "concise")
     detail: Literal["auto", "low", "high"] = "auto"
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    variant: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "openai"
+    variant: Variant = "openai"
     mode: Literal["chat", "batch"] = "chat"
     base_url: str | None = None
     key_variable: str = "OPENAI_API_KEY"
@@ -97,9 +97,7 @@ class OpenAICompatible:
         Raises:
             UserError: there are none.
         """
-        remedy = "captions are made from photographs in colour only: ingest a source that holds some"
-        require(self.name, "the table 'rgb'", "rgb" in tables, tables, remedy)
-        return ("rgb",)
+        return photo_inputs(self.name, tables, remedy=IN_COLOUR)
 
     def parameters(self) -> dict[str, Any]:
         """What decides the answers; where, how fast and at what price they are got decides nothing."""

@@ -12,6 +12,7 @@ from reidsynth.steps.captions.answers import STYLES, VOCABULARY, answer_schema
 from reidsynth.storage import content_key
 
 PROMPT_VERSION = 1
+IN_COLOUR = "captions are made from photographs in colour only: ingest a source that holds some"
 
 _TASK = """\
 The image is a crop of one pedestrian from a camera. Describe this person for a search by text among many pedestrians.

@@ -17,10 +17,10 @@ from pydantic.dataclasses import dataclass
 from reidsynth import weights
 from reidsynth.errors import UserError
 from reidsynth.schema import Made, Sample, TableSpec
-from reidsynth.steps import require
-from reidsynth.steps.captions.answers import Answer, BadAnswer, Style, parse_answer, plain_answer
+from reidsynth.steps import photo_inputs
+from reidsynth.steps.captions.answers import Answer, BadAnswer, Styles, Variant, parse_answer, plain_answer
 from reidsynth.steps.captions.outcomes import INFRARED
-from reidsynth.steps.captions.prompts import plain_prompt, prompt_hash, prompt_text
+from reidsynth.steps.captions.prompts import IN_COLOUR, plain_prompt, prompt_hash, prompt_text
 from reidsynth.steps.networks import Device, Precision, loaded, torch_device, torch_dtype
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ class VisionLanguage:
     """
 
     model: str
-    styles: Annotated[tuple[Style, ...], Field(min_length=1, max_length=5)] = ("descriptive", "concise")
+    styles: Styles = ("descriptive", "concise")
     answer: Literal["json", "plain"] = "json"
-    variant: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "vlm"
+    variant: Variant = "vlm"
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 700
     precision: Precision = "auto"
     device: Device = "auto"
@@ -68,9 +68,7 @@ class VisionLanguage:
         Raises:
             UserError: there are none.
         """
-        remedy = "captions are made from photographs in colour only: ingest a source that holds some"
-        require(self.name, "the table 'rgb'", "rgb" in tables, tables, remedy)
-        return ("rgb",)
+        return photo_inputs(self.name, tables, remedy=IN_COLOUR)
 
     def parameters(self) -> dict[str, Any]:
         """All fields but the device; of a local model its name only."""
