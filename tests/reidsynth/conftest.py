@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from reidsynth.engines import LocalEngine
 from reidsynth.ingest import ingest
 from reidsynth.jobs import Run
+from reidsynth.manifest import open_manifest
 from reidsynth.sources import SOURCES
 from reidsynth.steps import STEPS
 
@@ -36,3 +38,9 @@ def ingested(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(SOURCES, "noise", "drawn_source:Noise")
         return ingest(tmp_path_factory.mktemp("noise") / "m", "noise", {"rows": 12}, run=Run(LocalEngine(1))).path
+
+
+@pytest.fixture
+def manifest(tmp_path, ingested, noise):
+    """A copy of the manifest of noise, with its source and steps registered."""
+    return open_manifest(shutil.copytree(ingested, tmp_path / "m"))

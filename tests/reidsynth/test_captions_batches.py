@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from caption_server import ANSWER_TOKENS, PROMPT_TOKENS, CaptionServer
 from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
 from reidsynth.jobs import Run
-from reidsynth.manifest import open_manifest, write_info
+from reidsynth.manifest import write_info
 from reidsynth.pipeline import run_step
 from reidsynth.spending import Allowance
 from reidsynth.steps.captions import batches
@@ -34,12 +33,6 @@ def server(monkeypatch):
     monkeypatch.setattr(batches, "_PAUSES", (0.001,) * 4)
     with CaptionServer() as running:
         yield running
-
-
-@pytest.fixture
-def manifest(tmp_path, ingested, noise):
-    shutil.copytree(ingested, tmp_path / "m")
-    return open_manifest(tmp_path / "m")
 
 
 @pytest.fixture

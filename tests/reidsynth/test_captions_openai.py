@@ -35,12 +35,6 @@ def server():
         yield running
 
 
-@pytest.fixture
-def manifest(tmp_path, ingested, noise):
-    shutil.copytree(ingested, tmp_path / "m")
-    return open_manifest(tmp_path / "m")
-
-
 @pytest.fixture(autouse=True)
 def _no_key(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

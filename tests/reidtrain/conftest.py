@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,25 @@ def tiny_config(people, tiny_backbone):
         )
 
     return make
+
+
+@pytest.fixture
+def interrupted():
+    """A context in which training is broken off before its step of a number, counted from 0."""
+    from reidtrain import train as loop
+
+    @contextmanager
+    def before(number):
+        seeded = loop._seed
+
+        def interrupt(seed, step, process):
+            if step == number:
+                raise KeyboardInterrupt
+            seeded(seed, step, process)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "_seed", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                yield
+
+    return before

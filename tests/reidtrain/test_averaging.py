@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from reidtrain import train as loop
 from reidtrain.averaging import WeightAverage
 from reidtrain.checkpoint import checkpoints, load_run, read_meta
 from reidtrain.train import train
@@ -85,18 +84,9 @@ def test_the_average_is_what_is_kept_and_evaluated(averaged, tiny_config, tmp_pa
 
 
 @pytest.mark.parametrize("stop", [4, 6])
-def test_an_interrupted_average_goes_on_exactly(averaged, tiny_config, tmp_path, monkeypatch, stop):
-    seeded = loop._seed
-
-    def interrupt(seed, step, process):
-        if step == stop:
-            raise KeyboardInterrupt
-        seeded(seed, step, process)
-
-    monkeypatch.setattr(loop, "_seed", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+def test_an_interrupted_average_goes_on_exactly(averaged, tiny_config, tmp_path, interrupted, stop):
+    with interrupted(stop):
         train(tiny_config(*AVERAGED), tmp_path / "run")
-    monkeypatch.setattr(loop, "_seed", seeded)
     run = train(tiny_config(*AVERAGED), tmp_path / "run")
     ours, theirs = (
         torch.load(path / "checkpoints/step-000007/training.pt", weights_only=True) for path in (run, averaged)

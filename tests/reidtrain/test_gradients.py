@@ -181,27 +181,20 @@ def test_small_batches_train_too(tiny_config, tmp_path):
     assert all({"sdm", "ada"} <= entry["losses"].keys() for entry in entries)
 
 
-def test_a_loss_scaler_changes_nothing_and_goes_on(tiny_config, tmp_path, monkeypatch):
+def test_a_loss_scaler_changes_nothing_and_goes_on(tiny_config, tmp_path, monkeypatch, interrupted):
     """fp16 needs a GPU, its scaler does not: scales are powers of two, so float32 weights come out bit by bit."""
     config = tiny_config("select.split=none", "train.precision=fp32", "train.steps=6", "train.save_every=3")
     plain = train(config, tmp_path / "plain")
-    made, seeded = loop._accelerator, loop._seed
+    made = loop._accelerator
 
     def scaled(config):
         accelerator = made(config)
         accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8, growth_interval=2)
         return accelerator
 
-    def interrupt(seed, step, process):
-        if step == 4:
-            raise KeyboardInterrupt
-        seeded(seed, step, process)
-
     monkeypatch.setattr(loop, "_accelerator", scaled)
-    monkeypatch.setattr(loop, "_seed", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(4):
         train(config, tmp_path / "run")
-    monkeypatch.setattr(loop, "_seed", seeded)
     run = train(config, tmp_path / "run")
     ours, theirs = (read_weights(checkpoints(path)[-1]) for path in (run, plain))
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())

@@ -7,7 +7,6 @@ import pytest
 import torch
 from test_data import TABLES, open_data
 
-from reidtrain import train as loop
 from reidtrain.checkpoint import assemble, checkpoints, read_weights
 from reidtrain.config import load_config
 from reidtrain.data import ONLINE_CA, ONLINE_LINEART, collate
@@ -99,7 +98,7 @@ def test_a_table_may_serve_one_data_set_alone(people):
     assert (data.origin["ir"] == np.where(data.datasets == "others", "synthetic", "real")).all()
 
 
-def test_a_run_draws_its_sketches_and_goes_on_exactly(weights, people, tiny_config, tmp_path, monkeypatch):
+def test_a_run_draws_its_sketches_and_goes_on_exactly(weights, people, tiny_config, tmp_path, interrupted):
     options = (
         "data.tables.sketch=[online-lineart]",
         f"data.lineart={weights}",
@@ -111,17 +110,8 @@ def test_a_run_draws_its_sketches_and_goes_on_exactly(weights, people, tiny_conf
     config = tiny_config(*options)
     whole = train(config, tmp_path / "whole")
     assert read_log(whole, "val")  # on stored sketches
-    seeded = loop._seed
-
-    def interrupt(seed, step, process):
-        if step == 3:
-            raise KeyboardInterrupt
-        seeded(seed, step, process)
-
-    monkeypatch.setattr(loop, "_seed", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(3):
         train(config, tmp_path / "run")
-    monkeypatch.setattr(loop, "_seed", seeded)
     ours, theirs = (read_weights(checkpoints(run)[-1]) for run in (train(config, tmp_path / "run"), whole))
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
     stored = train(tiny_config(*options[2:]), tmp_path / "stored")

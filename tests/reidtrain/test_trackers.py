@@ -9,7 +9,6 @@ import types
 
 import pytest
 
-from reidtrain import train as loop
 from reidtrain.errors import UserError
 from reidtrain.runlog import read_log
 from reidtrain.train import train
@@ -88,20 +87,11 @@ def test_everything_that_is_logged_arrives(tiny_config, tmp_path, wandb, mlflow)
     assert not (run / "tb").exists()
 
 
-def test_a_resumed_run_is_the_same_run_there(tiny_config, tmp_path, wandb, mlflow, monkeypatch):
-    seeded = loop._seed
-
-    def interrupt(seed, step, process):
-        if step == 3:
-            raise KeyboardInterrupt
-        seeded(seed, step, process)
-
-    monkeypatch.setattr(loop, "_seed", interrupt)
+def test_a_resumed_run_is_the_same_run_there(tiny_config, tmp_path, wandb, mlflow, interrupted):
     config = tiny_config(*SHORT, "loggers=[tensorboard, wandb, mlflow]")
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(3):
         train(config, tmp_path / "run")
     assert wandb["finished"] == 1
-    monkeypatch.setattr(loop, "_seed", seeded)
     run = train(config, tmp_path / "run")
     assert json.loads((run / "trackers.json").read_text()) == {"wandb": "drawn-1", "mlflow": "drawn-2"}
     assert [begun.get("id") for begun in wandb["init"]] == [None, "drawn-1"]

@@ -90,18 +90,9 @@ def test_workers_and_cache_change_nothing(undisturbed, tiny_config, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [2, 5, 9, 10])
-def test_an_interrupted_run_goes_on_exactly(undisturbed, tiny_config, tmp_path, monkeypatch, stop):
-    seeded = loop._seed
-
-    def interrupt(seed, step, process):
-        if step == stop:
-            raise KeyboardInterrupt
-        seeded(seed, step, process)
-
-    monkeypatch.setattr(loop, "_seed", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+def test_an_interrupted_run_goes_on_exactly(undisturbed, tiny_config, tmp_path, interrupted, stop):
+    with interrupted(stop):
         train(tiny_config(*ELEVEN), tmp_path / "run")
-    monkeypatch.setattr(loop, "_seed", seeded)
     run = train(tiny_config(*ELEVEN), tmp_path / "run")
     assert_same_end(undisturbed, run, 11)
     assert losses(run) == losses(undisturbed)
