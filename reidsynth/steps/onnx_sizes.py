@@ -2,8 +2,9 @@
 
 An export states its input as 1x3x320x320, and ONNX Runtime takes nothing else, though a network of convolutions could.
 Here the statement is taken out of the file: height and width of input and output are left open, and what the exporter
-noted about the sizes in between is dropped. Whether the network really takes another canvas only a run can tell
-(`takes`), since sizes may be frozen in its nodes as well.
+noted about the sizes in between is dropped. PyTorch's exporter freezes the sizes that maps are brought to as well
+(`interpolate(x, size=y.shape[2:])`, everywhere in U2-Net); these become the scales that they amount to on the square.
+Whether the network really takes another canvas only a run can tell (`takes`), since other nodes hold sizes too.
 
 ONNX files are protocol buffers. The few messages on the way to a dimension are described to `protobuf`, which ONNX
 Runtime brings along; it keeps every field that it was not told of. The `onnx` package would do the same with 30 MB of
@@ -19,21 +20,47 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 Layout = dict[str, dict[str, tuple[int, str]]]
 """Message -> field -> its number and its kind: another message, `string`, `bytes` or `int64`, and `*` if repeated."""
 
 _LAYOUT: Layout = {
     "Model": {"graph": (7, "Graph")},
-    "Graph": {"input": (11, "Value*"), "output": (12, "Value*"), "value_info": (13, "Value*")},
+    "Graph": {
+        "node": (1, "Node*"),
+        "initializer": (5, "Weights*"),
+        "input": (11, "Value*"),
+        "output": (12, "Value*"),
+        "value_info": (13, "Value*"),
+    },
+    "Node": {
+        "input": (1, "string*"),
+        "output": (2, "string*"),
+        "op_type": (4, "string"),
+        "attribute": (5, "Attribute*"),
+    },
+    "Attribute": {"name": (1, "string")},
+    "Weights": {
+        "dims": (1, "int64*"),
+        "data_type": (2, "int64"),
+        "name": (8, "string"),
+        "raw_data": (9, "bytes"),
+        "data_location": (14, "int64"),
+    },
     "Value": {"name": (1, "string"), "type": (2, "Type")},
     "Type": {"tensor_type": (1, "Tensor")},
     "Tensor": {"shape": (2, "Shape")},
     "Shape": {"dim": (1, "Dimension*")},
     "Dimension": {},
 }
-"""The part of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto that leads to a dimension."""
+"""The part of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto that leads to sizes."""
+
+_FLOAT = 1  # TensorProto.DataType
+_EXTERNAL = 1  # TensorProto.DataLocation
+
+_OTHERWISE = {"axes", "keep_aspect_ratio_policy"}
+"""Attributes of Resize that give its sizes another meaning."""
 
 _LARGEST = 256 << 20
 """Bytes of a file, at most: a second copy of it is in memory for a while, and what is larger is a transformer."""
@@ -68,35 +95,101 @@ def messages(layout: Mapping[str, Mapping[str, tuple[int, str]]]) -> dict[str, A
     return {name: message_factory.GetMessageClass(each) for name, each in found.items()}
 
 
-def freed(path: Path, given: str) -> bytes | None:
+def freed(path: Path, given: str, size: tuple[int, int]) -> Iterator[bytes]:
     """A model with open height and width; of its outputs the first is left.
 
     Args:
         path: ONNX file.
         given: name of its input.
+        size: width and height that it states.
 
-    Returns:
-        The model, or None where the file is too large for this, or holds no such input of four dimensions.
+    Yields:
+        The model with its nodes as they are, then, where some resize to frozen sizes, with scales in their place.
+        Nothing where the file is too large for this, has weights in other files, which would be looked for from
+        the working folder, or holds no such input of four dimensions.
     """
+    if path.stat().st_size > _LARGEST:
+        return
+    model = _read(path)
+    if model is None or any(weights.data_location == _EXTERNAL for weights in model.graph.initializer):
+        return
+    if not _opened(model.graph, given):
+        return
+    yield model.SerializeToString()
+    scales = _scales(path, given, size)
+    for node in model.graph.node:
+        if node.op_type == "Resize" and node.output[0] in scales:
+            name = f"{node.output[0]}/scales"
+            found = np.array(scales[node.output[0]], "<f4")
+            model.graph.initializer.add(dims=[4], data_type=_FLOAT, name=name, raw_data=found.tobytes())
+            node.input[2:] = [name]
+    if scales:
+        yield model.SerializeToString()
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401 - a class made from a layout
     from google.protobuf.message import DecodeError
 
-    if path.stat().st_size > _LARGEST:
-        return None
     try:
-        model = _model_class().FromString(path.read_bytes())
+        return _classes()["Model"].FromString(path.read_bytes())
     except DecodeError:  # ONNX Runtime reads its own format too
         return None
-    graph = model.graph
+
+
+def _opened(graph: Any, given: str) -> bool:  # noqa: ANN401 - a class made from a layout
+    """Leave height and width of input and first output open; False where they have none."""
     del graph.output[1:], graph.value_info[:]
-    opened = [value for value in graph.input if value.name == given] + list(graph.output)
-    sizes = [value.type.tensor_type.shape.dim for value in opened]
-    if len(sizes) != 2 or len(sizes[0]) != 4 or len(sizes[1]) not in (0, 4):
-        return None
-    for dimensions in sizes:
-        for dimension in dimensions[2:]:
+    values = [value for value in graph.input if value.name == given] + list(graph.output)
+    shapes = [value.type.tensor_type.shape.dim for value in values]
+    if len(shapes) != 2 or len(shapes[0]) != 4 or len(shapes[1]) not in (0, 4):
+        return False
+    for shape in shapes:
+        for dimension in shape[2:]:
             dimension.Clear()
-    found: bytes = model.SerializeToString()
+    return True
+
+
+def _scales(path: Path, given: str, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Output of a Resize to frozen sizes -> the scales that these amount to on the square, four each."""
+    model = _read(path)
+    frozen = [(node.input[0], node.output[0]) for node in model.graph.node if _is_sized(node)]
+    shapes = _shapes(model, [name for pair in frozen for name in pair], given, size)
+    found = {}
+    for (_, output), before, after in zip(frozen, shapes[::2], shapes[1::2], strict=False):
+        scales = (after / before).astype(np.float32)
+        if len(scales) == 4 and np.array_equal(np.floor(before * scales), after):
+            found[output] = scales
     return found
+
+
+def _shapes(model: Any, names: list[str], given: str, size: tuple[int, int]) -> list[np.ndarray]:  # noqa: ANN401 - a class made from a layout
+    """Shapes of the maps of these names when the square comes in; [] where they can't be had."""
+    import onnxruntime
+
+    del model.graph.output[:]
+    for number, name in enumerate(names):
+        model.graph.node.add(input=[name], output=[f"shape {number}"], op_type="Shape")
+        model.graph.output.add(name=f"shape {number}")
+    quiet = onnxruntime.SessionOptions()
+    quiet.log_severity_level, quiet.intra_op_num_threads = 4, 1
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), quiet, providers=["CPUExecutionProvider"])
+        found: list[np.ndarray] = session.run(None, {given: _blank(session, size)}) if names else []
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no public class
+        raise_want_of_memory(error)
+        return []
+    return found
+
+
+def _is_sized(node: Any) -> bool:  # noqa: ANN401 - a class made from a layout
+    """Whether a Resize is told a size; a scale may stand in its place."""
+    told = node.op_type == "Resize" and len(node.input) == 4 and node.input[3] != ""
+    return told and not _OTHERWISE & {attribute.name for attribute in node.attribute}
+
+
+def _blank(session: Any, canvas: tuple[int, int]) -> np.ndarray:  # noqa: ANN401 - ONNX Runtime ships no types
+    kind = np.float16 if session.get_inputs()[0].type == "tensor(float16)" else np.float32
+    return np.zeros((1, 3, canvas[1], canvas[0]), kind)
 
 
 def takes(session: Any, canvas: tuple[int, int]) -> bool:  # noqa: ANN401 - ONNX Runtime ships no types
@@ -112,21 +205,23 @@ def takes(session: Any, canvas: tuple[int, int]) -> bool:  # noqa: ANN401 - ONNX
     """
     import onnxruntime
 
-    width, height = canvas
     quiet = onnxruntime.RunOptions()
     quiet.log_severity_level = 4  # a network that can't is no error
-    given = session.get_inputs()[0]
-    kind = np.float16 if given.type == "tensor(float16)" else np.float32
     try:
-        answer = session.run(None, {given.name: np.zeros((1, 3, height, width), kind)}, quiet)[0]
-    except Exception as error:  # ONNX Runtime's errors share no public class
-        if any(sign in str(error).lower() for sign in _NO_MEMORY):
-            raise
+        answer = session.run(None, {session.get_inputs()[0].name: _blank(session, canvas)}, quiet)[0]
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no public class
+        raise_want_of_memory(error)
         return False
     found = np.shape(answer)
-    return len(found) == 4 and min(found) > 0 and found[2] * width == found[3] * height
+    return len(found) == 4 and min(found) > 0 and found[2] * canvas[0] == found[3] * canvas[1]
+
+
+def raise_want_of_memory(error: Exception) -> None:
+    """Raise the error if memory was short: a mask must not follow from how much another program takes."""
+    if any(sign in str(error).lower() for sign in _NO_MEMORY):
+        raise error
 
 
 @lru_cache(maxsize=1)
-def _model_class() -> Any:  # noqa: ANN401 - a class made from a layout
-    return messages(_LAYOUT)["Model"]
+def _classes() -> dict[str, Any]:
+    return messages(_LAYOUT)

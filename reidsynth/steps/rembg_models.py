@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from reidsynth.steps.networks import Device
 
 
-_MULTIPLE = 32
+_MULTIPLES = (32, 64)
+"""What the sides of a canvas are multiples of: networks halve them five times, and some six times."""
 
 
 @dataclass(frozen=True)
@@ -169,14 +170,15 @@ def load(model: str, file: str | None, options: Options) -> Network:
 
 
 def _narrowed(network: Network, path: Path, options: Options) -> Network:
-    """The network with the narrower canvases that it takes: none where its file freezes sizes in its nodes."""
-    canvases = _narrow_canvases(network.size)
-    given = network.session.get_inputs()[0]
-    session = network.session
-    if any(isinstance(size, int) for size in given.shape[2:]):
-        session = _freed_session(path, given.name, options)
-    if session is not None and all(onnx_sizes.takes(session, canvas) for canvas in canvases):
-        return replace(network, session=session, canvases=canvases)
+    """The network with the narrower canvases that it takes: none where its nodes hold it to its own."""
+    tried = dict.fromkeys(_narrow_canvases(network.size, multiple) for multiple in _MULTIPLES)
+    tried.pop((), None)
+    if not tried:
+        return network
+    for session in _free_sessions(network, path, options):
+        for canvases in tried:
+            if all(onnx_sizes.takes(session, canvas) for canvas in canvases):
+                return replace(network, session=session, canvases=canvases)
     warnings.warn(
         f"{path.name} takes no canvas but its own, {network.size[0]}x{network.size[1]}: narrow photographs are "
         "letterboxed to it, as with fit=letterbox",
@@ -185,30 +187,30 @@ def _narrowed(network: Network, path: Path, options: Options) -> Network:
     return network
 
 
-def _narrow_canvases(size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """Narrower and lower than `size`, where that leaves out anything."""
-    width, height = size
-    both = (_shortened(width), height), (width, _shortened(height))
-    return tuple(canvas for canvas in both if canvas[0] <= width and canvas[1] <= height and canvas != size)
+def _narrow_canvases(size: tuple[int, int], multiple: int) -> tuple[tuple[int, int], ...]:
+    """Seven tenths as wide, and seven tenths as high, where that leaves out anything once it is rounded up."""
+    width, height = (-(-7 * side // (10 * multiple)) * multiple for side in size)
+    both = (width, size[1]), (size[0], height)
+    return tuple(canvas for canvas in both if canvas[0] <= size[0] and canvas[1] <= size[1] and canvas != size)
 
 
-def _shortened(side: int) -> int:
-    """Seven tenths of a side, rounded up to what five halvings divide."""
-    return -(-7 * side // (10 * _MULTIPLE)) * _MULTIPLE
-
-
-def _freed_session(path: Path, given: str, options: Options) -> Any:  # noqa: ANN401 - the library ships no types
+def _free_sessions(network: Network, path: Path, options: Options) -> Iterator[Any]:
+    """Sessions that leave height and width open, the one that changes less first."""
     import onnxruntime
 
-    model = onnx_sizes.freed(path, given)
-    if model is None:
-        return None
+    given = network.session.get_inputs()[0]
+    if not any(isinstance(size, int) for size in given.shape[2:]):
+        yield network.session
+        return
     quiet = _session_options(options.threads)
     quiet.log_severity_level = 4  # what does not fit is no error here
-    try:
-        return onnxruntime.InferenceSession(model, quiet, providers=_providers(options.device))
-    except Exception:  # noqa: BLE001 - ONNX Runtime's errors share no public class; the file as it is was opened before
-        return None
+    for model in onnx_sizes.freed(path, given.name, network.size):
+        try:
+            session = onnxruntime.InferenceSession(model, quiet, providers=_providers(options.device))
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no public class; the file itself did open
+            onnx_sizes.raise_want_of_memory(error)
+            continue
+        yield session
 
 
 def _session_class(model: str) -> Any:  # noqa: ANN401 - the library ships no types

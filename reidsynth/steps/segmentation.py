@@ -8,10 +8,11 @@ out of an empty prediction. Here they are stored as they are, times 255, and jud
 Photographs keep their proportions, where rembg stretches them to the network's square: over crops of people with known
 masks that found more of the person, most of all in narrow crops (benchmarks/masks.py). The border is repeated around
 the photograph, which did better than a constant colour. Half of the square and more would be border around a person,
-and a heavy network spends all of its time on the square's pixels. So a photograph at most half as wide as high goes to
-a canvas of seven tenths of the square's width, and likewise with width and height exchanged: masks are as good there,
-and on narrower canvases they are not. Networks that hold frozen sizes or attention take their square only; that is
-found out when the model is loaded, follows from its file alone, and is told in a warning.
+and a heavy network spends all of its time on the square's pixels. So a photograph at most half as wide as high goes
+to a canvas of seven tenths of the square's width, and likewise with width and height exchanged: masks are as good
+there, and on narrower canvases they are not. The size that an ONNX file states is opened for that (onnx_sizes).
+Networks with attention, and others whose nodes hold them to their square, keep it; that is found out when the model
+is loaded, follows from its file alone, and is told in a warning.
 """
 
 from __future__ import annotations

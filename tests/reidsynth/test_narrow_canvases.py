@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_weights import context
+from tiny_weights import attribute, context, field, node, tensor, value
 
 from reidsynth.schema import Sample
 from reidsynth.steps import build_step, onnx_sizes
@@ -50,6 +50,7 @@ def by_hand(path, image, canvas):
     return np.asarray(Image.fromarray(levels).resize((width, height), Image.Resampling.BILINEAR))
 
 
+@pytest.mark.parametrize("frozen", [None, 320], ids=["scales", "frozen sizes"])
 @pytest.mark.parametrize(
     ("size", "canvas"),
     [
@@ -62,9 +63,9 @@ def by_hand(path, image, canvas):
         ((100, 61), (320, 320)),
     ],
 )
-def test_a_mask_is_what_the_network_says_on_its_canvas(tmp_path, size, canvas):
+def test_a_mask_is_what_the_network_says_on_its_canvas(tmp_path, size, canvas, frozen):
     image = photo(*size)
-    made = masked(rembg(context(tmp_path / "fixed.onnx")), image)[0]
+    made = masked(rembg(context(tmp_path / "fixed.onnx", frozen=frozen)), image)[0]
     assert made.image.shape == size
     expected = by_hand(context(tmp_path / "open.onnx", side="s"), image, canvas)
     assert np.abs(made.image.astype(int) - expected).max() <= 1  # rounding of the preparation
@@ -79,9 +80,13 @@ def test_narrow_photographs_alone_leave_the_letterbox(tmp_path):
     assert np.array_equal(by_default[1].image, letterboxed[1].image)
 
 
-@pytest.mark.parametrize("skip", [True, False], ids=["raises", "answers in another shape"])
-def test_networks_with_frozen_sizes_keep_to_the_letterbox_and_say_so(tmp_path, capfd, skip):
-    path = context(tmp_path / "frozen.onnx", frozen=320, skip=skip)
+@pytest.mark.parametrize(
+    "frozen",
+    [{"held": True}, {"held": True, "frozen": 320}, {"frozen": 257}],
+    ids=["raises", "raises with frozen sizes", "answers in another shape"],
+)
+def test_networks_held_to_their_square_keep_to_the_letterbox_and_say_so(tmp_path, capfd, frozen):
+    path = context(tmp_path / "frozen.onnx", **frozen)
     images = [photo(256, 128), photo(40, 90), photo(64, 64)]
     with pytest.warns(UserWarning, match=r"frozen\.onnx takes no canvas but its own, 320x320: .*fit=letterbox"):
         made = masked(rembg(path), *images)
@@ -134,20 +139,69 @@ def test_want_of_memory_is_no_property_of_the_file():
 
 def test_what_is_no_onnx_file_is_left_alone(tmp_path):
     (tmp_path / "other").write_bytes(b"\xff" * 40)
-    assert onnx_sizes.freed(tmp_path / "other", "x") is None
-    assert onnx_sizes.freed(context(tmp_path / "fixed.onnx"), "y") is None
+    assert list(onnx_sizes.freed(tmp_path / "other", "x", (320, 320))) == []
+    assert list(onnx_sizes.freed(context(tmp_path / "fixed.onnx"), "y", (320, 320))) == []
 
 
-def test_freeing_touches_nothing_but_sizes(tmp_path):
-    path = context(tmp_path / "fixed.onnx", batch="n")
-    found = onnx_sizes.freed(path, "x")
+def test_weights_in_another_file_are_not_looked_for_in_the_working_folder(tmp_path, monkeypatch):
+    layout = {
+        "Model": {"graph": (7, "Graph")},
+        "Graph": {"initializer": (5, "Weights*")},
+        "Weights": {"name": (8, "string"), "raw": (9, "bytes"), "entry": (13, "Entry*"), "location": (14, "int64")},
+        "Entry": {"key": (1, "string"), "value": (2, "string")},
+    }
+    path = context(tmp_path / "fixed.onnx", frozen=320)
+    model = onnx_sizes.messages(layout)["Model"].FromString(path.read_bytes())
+    kernel = next(each for each in model.graph.initializer if each.name == "kernel")
+    (tmp_path / "kernel.bin").write_bytes(kernel.raw)
+    kernel.ClearField("raw")
+    kernel.entry.add(key="location", value="kernel.bin")
+    kernel.location = 1  # EXTERNAL
+    outside = tmp_path / "outside.onnx"
+    outside.write_bytes(model.SerializeToString())
+    monkeypatch.chdir(tmp_path)  # where they would be found
+    with pytest.warns(UserWarning, match="takes no canvas but its own"):
+        made = masked(rembg(outside), photo(60, 30))[0]
+    assert np.array_equal(made.image, masked(rembg(path, fit="letterbox"), photo(60, 30))[0].image)
+
+
+@pytest.mark.parametrize(("frozen", "models"), [(None, 1), (320, 2), (257, 2)])
+def test_freeing_touches_nothing_but_sizes(tmp_path, frozen, models):
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(found)
-    (given,), (answer,) = session.get_inputs(), session.get_outputs()
-    assert (given.name, answer.name) == ("x", "y")
-    assert given.shape[:2] == ["n", 3]
-    assert not [size for size in given.shape[2:] + answer.shape[2:] if isinstance(size, int)]
-    square = np.random.default_rng(0).normal(size=(2, 3, 320, 320)).astype(np.float32)
+    path = context(tmp_path / "fixed.onnx", frozen=frozen)
+    square = np.random.default_rng(0).normal(size=(1, 3, 320, 320)).astype(np.float32)
     expected = onnxruntime.InferenceSession(str(path)).run(None, {"x": square})[0]
-    assert np.array_equal(session.run(None, {"x": square})[0], expected)
+    found = list(onnx_sizes.freed(path, "x", (320, 320)))
+    assert len(found) == models
+    for model in found:
+        session = onnxruntime.InferenceSession(model)
+        (given,), (answer,) = session.get_inputs(), session.get_outputs()
+        assert (given.name, answer.name) == ("x", "y")
+        assert given.shape[:2] == [1, 3]
+        assert not [size for size in given.shape[2:] if isinstance(size, int)]
+        assert np.abs(session.run(None, {"x": square})[0] - expected).max() < 1e-6
+
+
+def test_sizes_are_multiples_of_what_the_network_halves(tmp_path):
+    """Six halvings and six doublings: a side of 96 would come back as 64."""
+    assert loaded(rembg(halvings(tmp_path / "five.onnx", 5))).canvases == ((224, 320), (320, 224))
+    assert loaded(rembg(halvings(tmp_path / "six.onnx", 6))).canvases == ((256, 320), (320, 256))
+
+
+def halvings(path, count):
+    """A network that halves and doubles its map, and adds it to what it was."""
+    tensors = [tensor(b"kernel", np.full((1, 3, 1, 1), 0.2)), tensor(b"twice", np.array([1, 1, 2, 2]))]
+    nodes, last = [node("Conv", ["x", "kernel"], "down0")], f"down{count}"
+    half = attribute("kernel_shape", 2, 2), attribute("strides", 2, 2)
+    for level in range(count):
+        nodes.append(node("MaxPool", [f"down{level}"], f"down{level + 1}", *half))
+    for level in range(count, 0, -1):
+        nodes.append(node("Resize", [last, "", "twice"], f"up{level}"))
+        nodes.append(node("Add", [f"up{level}", f"down{level - 1}"], f"both{level}"))
+        last = f"both{level}"
+    nodes.append(node("Sigmoid", [last], "y"))
+    graph = b"".join(field(1, each) for each in nodes) + field(2, b"g") + b"".join(field(5, each) for each in tensors)
+    graph += field(11, value(b"x", (1, 3, 320, 320))) + field(12, value(b"y", (1, 1, 320, 320)))
+    path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 13)))
+    return path

@@ -61,7 +61,7 @@ def onnx(
 
 
 def context(
-    path: Path, *, batch: int | str = 1, side: int | str = 320, frozen: int | None = None, skip: bool = True
+    path: Path, *, batch: int | str = 1, side: int | str = 320, frozen: int | None = None, held: bool = False
 ) -> Path:
     """A network that looks 80 pixels around each pixel, at half its size, as ONNX; its second output is no mask.
 
@@ -69,12 +69,12 @@ def context(
         path: file to write.
         batch: that it states.
         side: of the square that it states.
-        frozen: side that it is brought back to, whatever came in; None doubles what is there.
-        skip: whether what was doubled is added to the photograph, which fails where their sizes differ.
+        frozen: side that it brings its answer to, whatever came in; None doubles what is there.
+        held: whether it adds a map of its square's size, as transformers add positions.
     """
     rng = np.random.default_rng(0)
     floats = {"kernel": rng.normal(0, 0.5, (1, 3, 3, 3)), "bias": np.array([0.1]), "twice": np.array([1, 1, 2, 2])}
-    floats["grey"] = np.full((1, 3, 1, 1), 0.3)
+    floats["place"] = np.linspace(-1, 1, 320 * 320).reshape(1, 1, 320, 320) if held else np.array([-0.1])
     tensors = [tensor(name.encode(), array) for name, array in floats.items()]
     sizes = np.array([1, 1, frozen or 0, frozen or 0])
     tensors.append(field(1, 4) + field(2, 7) + field(8, b"sizes") + field(9, sizes.astype("<i8").tobytes()))
@@ -84,13 +84,12 @@ def context(
         node("AveragePool", ["x"], "half", *pool),
         node("Conv", ["half", "kernel", "bias"], "seen", *around),
         node("Resize", ["seen", "", "twice"] if frozen is None else ["seen", "", "", "sizes"], "grown"),
-        node("Conv", ["x", "grey"], "here"),
-        node("Add", ["grown", "here" if skip else "bias"], "raw"),
+        node("Add", ["grown", "place"], "raw"),
         node("Sigmoid", ["raw"], "y"),
     ]
     graph = b"".join(field(1, each) for each in nodes) + field(2, b"g") + b"".join(field(5, each) for each in tensors)
     half = side // 2 if isinstance(side, int) else "half"
-    shapes = [(11, b"x", (batch, 3, side, side)), (12, b"y", (batch, 1, side, side))]
+    shapes = [(11, b"x", (batch, 3, side, side)), (12, b"y", (batch, 1, frozen or side, frozen or side))]
     shapes += [(12, b"seen", (batch, 1, half, half)), (13, b"half", (batch, 3, half, half))]
     graph += b"".join(field(number, value(name, shape)) for number, name, shape in shapes)
     path.parent.mkdir(parents=True, exist_ok=True)
