@@ -286,6 +286,7 @@ def _steps_followed(
     from reidsynth.steps import build_step
 
     entries = values.get("steps")
+    makers: dict[str, int] = {}
     for number, entry in enumerate(entries if isinstance(entries, list) else ()):
         if not isinstance(entry, dict) or not {"step", "method"} <= entry.keys():
             tables = None
@@ -296,6 +297,9 @@ def _steps_followed(
             if tables is not None:
                 step.inputs(tuple(tables))
                 tables.append(step.output().name)
+            first = makers.setdefault(step.output().name, number)
+            if first != number:
+                raise UserError(f"{step.output().name!r} is made by steps.{first} already, and would be made anew")
         except UserError as error:
             tables = None  # later steps may need what this one would have made
             lacking = "parameter" in str(error) and " is missing" in str(error)

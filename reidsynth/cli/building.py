@@ -41,7 +41,7 @@ def _about(cls: type[Any], command: str) -> dict[str, Any]:
     from reidsynth.registry import described
 
     told = described(cls)
-    needed = [one.name for one in told if one.needed or one.about.endswith("; needed.")]
+    needed = [one.name for one in told if one.needed]
     given = "".join(f" --set {name}={name.upper()}" for name in needed if name != "root")
     return {
         "about": (cls.__doc__ or "").strip().split("\n")[0],
@@ -69,7 +69,7 @@ def _list(found: Mapping[str, dict[str, Any]], *, as_json: bool, in_full: bool) 
             default = facts["defaults"].get(parameter)
             shown = parameter if default in (None, "", ()) else f"{parameter} = {_as_set(default)}"
             needed = " (needed)" if parameter in facts["needed"] else ""
-            text = f"{shown}{needed}: {meaning.removesuffix('; needed.')}"
+            text = f"{shown}{needed}: {meaning}"
             typer.echo(fill(text, 100, initial_indent=" " * 4, subsequent_indent=" " * 8))
         typer.echo(f"    Example: {facts['example']}")
 

@@ -434,7 +434,7 @@ def test_a_key_is_needed_beyond_this_machine(manifest, run):
     values = {"model": "m", "base_url": "https://captions.invalid/v1", "key_variable": "CAPTIONS_KEY"}
     with pytest.raises(UserError, match="CAPTIONS_KEY holds no key"):
         run_step(manifest.path, "caption", "openai", values, run=run)
-    with pytest.raises(UserError, match="the model is missing"):
+    with pytest.raises(UserError, match="parameter 'model' is missing"):
         run_step(manifest.path, "caption", "openai", {}, run=run)
     with pytest.raises(UserError, match="is no address"):
         run_step(manifest.path, "caption", "openai", {"model": "m", "base_url": "here"}, run=run)

@@ -81,6 +81,17 @@ def test_three_mistakes_are_named_at_once(write):
     assert "steps.1: step 'build-sketch', method 'outline': unknown parameter 'width'" in message
 
 
+def test_two_steps_of_one_table_are_found_before_the_first_row(write):
+    same = {"step": "build-ir", "method": "inverse"}
+    with pytest.raises(UserError, match=r"steps\.1: 'ir-inverse' is made by steps\.0 already"):
+        load_recipe(write(steps=[same, same]))
+
+
+def test_a_service_without_a_model_is_found_before_the_first_row(write):
+    with pytest.raises(UserError, match=r"steps\.0: step 'caption', method 'openai': parameter 'model' is missing"):
+        load_recipe(write(steps=[{"step": "caption", "method": "openai"}]))
+
+
 def test_a_step_before_its_input_is_found_before_the_first_row(write):
     path = write(steps=[{"step": "build-sketch", "method": "outline"}, {"step": "build-ir", "method": "inverse"}])
     with pytest.raises(UserError, match=r"steps\.0: .*needs table 'ir-inverse'"):

@@ -39,7 +39,7 @@ class OpenAICompatible:
     """Asks a model behind an OpenAI-compatible endpoint; every answer is paid for once and kept in a ledger.
 
     Args:
-        model: as the service calls it; needed.
+        model: as the service calls it.
         styles: of the captions, one caption each.
         detail: of the image, as the service understands it.
         temperature: None leaves it to the service.
@@ -62,7 +62,7 @@ class OpenAICompatible:
         batch_bytes: largest file of a batch.
     """
 
-    model: str = ""
+    model: Annotated[str, Field(min_length=1)]
     styles: Styles = ("descriptive", "concise")
     detail: Literal["auto", "low", "high"] = "auto"
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -208,11 +208,6 @@ class OpenAICompatible:
         return Ledger(self._file(manifest))
 
     def _form(self, allowance: Allowance) -> Form:
-        if not self.model:
-            raise UserError(
-                f"step {self.name!r}, method {self.method!r}: the model is missing: name it with --set model=NAME, as "
-                "the service calls it"
-            )
         prices = None
         if self.input_price is not None and self.output_price is not None:
             prices = (self.input_price, self.output_price)
