@@ -40,7 +40,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Build multimodal person re-identification data sets: read, synthesise, check.",
-    epilog="Start with: reidsynth build manifests/demo.yaml --out data/demo",
+    epilog="Start with: reidsynth build manifests/demo.yaml --out data/demo\n\n"
+    "Exit codes: 0 done; 1 done, and not as asked or published (expectations, --max-cost, verify, validate, audit "
+    "--strict, what did not match); 2 not done: one sentence says what to mend, or more rows failed than --max-failed.",
 )
 
 RecipePath = Annotated[Path, typer.Argument(help="YAML recipe, or the name of one that comes with the package.")]

@@ -152,6 +152,12 @@ def test_one_source_and_one_step_are_told_in_full(call):
         assert f"`reidsynth steps {step}`" in " ".join(call(step, "--help").output.split())
 
 
+def test_exit_codes_are_told():
+    assert "Exit codes: 0 done; 1 done, and not as asked" in " ".join(
+        CliRunner().invoke(app, ["--help"]).output.split()
+    )
+
+
 def test_help_needs_none_of_the_heavy_libraries():
     code = (
         "import sys; from typer.testing import CliRunner; from reidsynth.cli import app; "
