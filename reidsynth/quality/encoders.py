@@ -67,6 +67,9 @@ class Encoder:
 
         Returns:
             float32 (N, D), not normalised.
+
+        Raises:
+            UserError: the network gives what is no number.
         """
         import torch
 
@@ -76,16 +79,29 @@ class Encoder:
                 for start in range(0, len(batch), _BATCH):
                     stack = torch.stack([self._input(image) for image in batch[start : start + _BATCH]])
                     found.append(self.vision(stack.to(self.device)).float().cpu().numpy())
-        return np.concatenate(found)
+        return self._finite(np.concatenate(found))
 
     def texts(self, captions: Sequence[str]) -> np.ndarray:
-        """Features of captions, float32 (N, D), not normalised."""
+        """Features of captions, float32 (N, D), not normalised.
+
+        Raises:
+            UserError: the network gives what is no number.
+        """
         import torch
 
         assert self.text is not None, "callers look whether there is a text tower"
         with torch.inference_mode():
             parts = [self.text(captions[start : start + _BATCH]) for start in range(0, len(captions), _BATCH)]
-        return np.concatenate([part.float().cpu().numpy() for part in parts])
+        return self._finite(np.concatenate([part.float().cpu().numpy() for part in parts]))
+
+    def _finite(self, features: np.ndarray) -> np.ndarray:
+        broken = int((~np.isfinite(features)).any(axis=1).sum())
+        if broken:
+            raise UserError(
+                f"{self.name} gives features that are no finite numbers for {broken} of {len(features)} rows, and "
+                "nothing can be measured with these: give another network, or other weights"
+            )
+        return features
 
     def _input(self, image: np.ndarray) -> torch.Tensor:
         import torch

@@ -14,7 +14,7 @@ from reidsynth.quality.samples import Place
 from reidsynth.storage import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from reidsynth.quality.encoders import Encoder
     from reidsynth.steps.networks import Device
@@ -81,11 +81,12 @@ def measure(manifest: Manifest, asked: Questions, *, progress: bool | None = Non
     """
     split = _split(manifest, asked.split)
     tables = _tables(manifest, asked.tables)
-    _positive(asked)
+    _check_numbers(asked)
     measuring = _Measuring(manifest, split, asked, progress)
     found: list[Measurement] = []
     for table in tables:
         found += measuring.of(table)
+    measuring.note_unused({manifest.tables[table].modality for table in tables})
     return Quality(str(manifest.path), split, joined((), found), tuple(dict.fromkeys(measuring.notes)))
 
 
@@ -143,6 +144,17 @@ class _Measuring:
             yield from self._distance(table, real)
         if modality != "mask":
             yield from self._acceptance(table, real)
+
+    def note_unused(self, measured: Collection[str]) -> None:
+        """Tell of references that no measured table was compared with.
+
+        Args:
+            measured: modalities of the tables.
+        """
+        for modality, (manifest, table) in self.references.items():
+            if modality == "mask" or modality not in measured:
+                why = "masks have no distances" if modality == "mask" else f"no made table of {modality} was measured"
+                self.notes.append(f"the reference {manifest.info.name}:{table} was not used: {why}")
 
     def _paired(self, table: str, real: str | None) -> Iterator[Measurement]:
         from reidsynth.quality.paired import paired
@@ -254,10 +266,12 @@ def _tables(manifest: Manifest, wanted: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(wanted)) or made
 
 
-def _positive(asked: Questions) -> None:
+def _check_numbers(asked: Questions) -> None:
     for option, value in (("--rows", asked.rows), ("--people", asked.people)):
         if value < 2:
             raise UserError(f"{option} is {value}: it must be at least 2")
+    if not 0 <= asked.seed < 2**63:
+        raise UserError(f"--seed is {asked.seed}: it must be at least 0 and less than 2^63")
 
 
 def _device(wanted: str) -> str:

@@ -122,7 +122,7 @@ def remove(run: Path) -> None:
 
 
 def fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring an image to a height and width; by area where it shrinks, by cubic splines where it grows."""
+    """Bring an image, uint8 (H, W) or (H, W, 3), to a height and width; by area to fewer pixels, else by cubics."""
     import cv2
 
     height, width = size

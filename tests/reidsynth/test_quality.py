@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,6 +158,14 @@ def test_distances_stand_beside_bounds_and_name_few_images(world, monkeypatch):
     assert found.warnings[0].startswith("40 images: the Frechet distance is biased upward on few")
 
 
+def test_a_network_that_gives_no_numbers_is_one_sentence(world, monkeypatch):
+    broken = replace(colours(), vision=lambda images: images.flatten(1) * float("nan"))
+    monkeypatch.setattr("reidsynth.quality.encoders.build_encoder", lambda *_, **__: broken)
+    told = call(world, "--features", "broken", "--table", "ir-ca", code=2).output
+    assert "colours gives features that are no finite numbers for 40 of 40 rows" in told
+    assert open_manifest(world).info.quality == ()
+
+
 def test_a_reference_in_another_manifest(world, tmp_path, run, monkeypatch):
     monkeypatch.setattr("reidsynth.quality.encoders.build_encoder", lambda *_, **__: colours())
     ingest(tmp_path / "other", "demo", WORLD | {"seed": 7, "train": 6, "test": 0}, run=run, title="others")
@@ -164,6 +173,10 @@ def test_a_reference_in_another_manifest(world, tmp_path, run, monkeypatch):
     (found,) = [o for o in measure(open_manifest(world), asked, progress=False).measurements if o.kind == "distance"]
     assert (found.against, found.found.about.split(";")[0]) == ("others:ir", "against 24")
     assert set(found.made_from) == {"captures", "ir-ca"}
+    others = tuple(f"{tmp_path / 'other'}:{table}" for table in ("mask", "sketch"))
+    notes = measure(open_manifest(world), replace(asked, references=others), progress=False).notes
+    assert "the reference others:mask was not used: masks have no distances" in notes
+    assert "the reference others:sketch was not used: no made table of sketch was measured" in notes
     assert found.beside[0].n == 12  # no more than half of the reference; never more than the table has
 
 
@@ -290,6 +303,8 @@ def test_a_new_answer_takes_the_place_of_the_old_one():
         (("--split", "nowhere"), "has no split 'nowhere': it holds train, test"),
         (("--table", "ir"), "has no made table 'ir': made by steps are ir-ca"),
         (("--rows", "1"), "--rows is 1: it must be at least 2"),
+        (("--seed", "-1"), "--seed is -1: it must be at least 0"),
+        (("--seed", str(2**70)), "it must be at least 0 and less than 2^63"),
         (("--features", "inception"), "--features 'inception' is neither a folder nor the name of a network"),
         (("--features", "timm:nonesuch"), "timm has no network 'nonesuch'"),
         (("--features", "timm:inception_v3:no.safetensors"), "the weights 'no.safetensors' do not exist"),
