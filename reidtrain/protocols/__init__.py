@@ -11,6 +11,7 @@ training or validation split are both.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -142,8 +143,23 @@ def _market_sketch() -> Benchmark:
     every = Setting(_SKETCH, exclude="none", select=Styles())
     styles = tuple(replace(every, name=f"S->R, style {style}", select=Styles(style)) for style in STYLES)
     together = replace(every, name="S->R, multi-query", select=Styles(together=True))
-    about = "sketches of six artists: all, by style, and all of a person as one query"
-    return Benchmark("market-sketch-1k", about, (every, *styles, together), other=every, ranks=(1, 5, 10, 20))
+    about = (
+        "sketches of six artists: all, by style, and all of a person as one query; of some artists with "
+        "--modes 'S->R, styles ABD' or 'S->R, multi-query ABD'"
+    )
+    settings = (every, *styles, together)
+    return Benchmark("market-sketch-1k", about, settings, other=every, ranks=(1, 5, 10, 20), named=_some_styles)
+
+
+def _some_styles(name: str) -> Setting | None:
+    """Sketches of some artists: `S->R, styles ABD`, or all of a person's among them at once: `S->R, multi-query ABD`."""
+    found = re.fullmatch(r"S->R, (styles?|multi-query) ([A-Z]+)", name)
+    if found is None:
+        return None
+    letters = "".join(sorted(set(found[2])))
+    if not set(letters) <= set(STYLES):
+        raise UserError(f"setting {name!r} asks for styles that Market-Sketch-1K has not: choose among {STYLES}")
+    return Setting(_SKETCH, name=name, exclude="none", select=Styles(letters, together=found[1] == "multi-query"))
 
 
 def _orbench() -> Benchmark:
@@ -224,6 +240,10 @@ def choose_settings(protocol: Benchmark, modes: Sequence[str] | None) -> tuple[S
     chosen: dict[str, Setting] = {}
     for text in modes:
         if text not in by_name:
+            own = protocol.named(text) if protocol.named else None
+            if own is not None:
+                chosen[text] = own
+                continue
             mode = parse_mode(text)
             same = [by_name[mode.name]] if mode.name in by_name else [s for s in protocol.settings if s.mode == mode]
             new = replace(protocol.other, mode=mode, name="") if protocol.other else Setting(mode)

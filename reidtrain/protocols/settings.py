@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -151,6 +151,7 @@ class Benchmark:
         settings: in the order in which they are printed.
         other: what a mode beyond these settings follows.
         ranks: of the CMC that the protocol prints.
+        named: makes settings beyond these from their names, None where a name is none of its own.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Benchmark:
     settings: tuple[Setting, ...]
     other: Setting | None = None
     ranks: tuple[int, ...] = (1, 5, 10)
+    named: Callable[[str], Setting | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -288,6 +288,15 @@ def test_market_sketch_asks_by_style_and_with_all_sketches_of_a_person():
     together = plan(setting("market-sketch-1k", "S->R, multi-query"), rows)
     assert [len(units) for units in together.units] == [6, 5]
     assert rows.pids[together.query_rows].tolist() == [2, 5]
+    some, pair = choose_settings(PROTOCOLS["market-sketch-1k"], ["S->R, styles FA", "S->R, multi-query AF"])
+    assert rows.sample_ids[plan(some, rows).query_rows].tolist() == [
+        "sketch/A/query/0002_A",
+        "sketch/A/query/0005_A",
+        "sketch/F/query/0002_F",
+    ]
+    assert [len(units) for units in plan(pair, rows).units] == [2, 1]
+    with pytest.raises(UserError, match="has not: choose among ABCDEF"):
+        choose_settings(PROTOCOLS["market-sketch-1k"], ["S->R, styles AX"])
     rows.lists = {}
     assert "keeps no styles" in missing(setting("market-sketch-1k", "S->R"), rows)
 
