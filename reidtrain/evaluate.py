@@ -139,7 +139,11 @@ def evaluate_loaded(
         rerank=None if rerank is None else str(rerank),
         image_size=tuple(loaded.backbone.image_size),
         trained_on=() if frozen else _trained_on(loaded),
-        made_by={name: _makers(manifest, list(tables)) for name, tables in dataset.describe().items()},
+        made_by={
+            name: _makers(manifest, used)
+            for name, tables in dataset.describe().items()
+            if (used := [table for table, rows in tables.items() if rows])
+        },
     )
 
 

@@ -229,9 +229,9 @@ def _ranked(store: Features, task: Task, query: int, top: int) -> list[Answer]:
 # ------------------------------------------------------------------------------------------------------------- as PNG
 
 
-def _pixels(dataset: ReIDDataset, row: int) -> np.ndarray:
-    """What the gallery shows of a row: its photograph, or else its infrared."""
-    return dataset.pixels(row, "rgb" if dataset.present["rgb"][row] else "ir")
+def _pixels(dataset: ReIDDataset, row: int, setting: Setting) -> np.ndarray:
+    """What the gallery shows of a row."""
+    return dataset.pixels(row, next((modality for modality in setting.mode.gallery if modality != "text"), "rgb"))
 
 
 def _lacking(one: Asked, setting: Setting) -> str:
@@ -247,7 +247,9 @@ def _strip(dataset: ReIDDataset, one: Asked, setting: Setting, top: int) -> Imag
         box = Image.new("RGB", (width, size[1] + 8), PAPER)
         ImageDraw.Draw(box).text((4, size[1] // 2 - 4), _lacking(one, setting), FAINT, font(13))
         return box
-    tiles = [framed(_pixels(dataset, answer.row), RIGHT if answer.right else WRONG, size) for answer in answers]
+    tiles = [
+        framed(_pixels(dataset, answer.row, setting), RIGHT if answer.right else WRONG, size) for answer in answers
+    ]
     return in_row(tiles, gap, width)
 
 
@@ -265,7 +267,8 @@ def _query_head(inputs: Mapping[str, np.ndarray | str | None], width: int) -> Im
 def _grid(
     settings: Sequence[Setting], columns: Sequence[tuple[Image.Image, list[Image.Image]]], title: str
 ) -> Image.Image:
-    margin, label, gap = 22, 100, 40
+    margin, gap = 22, 40
+    label = 19 + 27 * max(3, *(len(_letters(setting)) for setting in settings))
     head = max(top.height for top, _ in columns)
     step = columns[0][1][0].height + 14
     width = 2 * margin + label + sum(top.width for top, _ in columns) + gap * (len(columns) - 1)
@@ -287,16 +290,23 @@ def _grid(
     return sheet
 
 
+def _letters(setting: Setting) -> str:
+    """Of the modalities that a mode's chips stand for: photographs only where they ask."""
+    given = {LETTERS[modality] for modality in setting.mode.query}
+    return "R" if given == {"R"} else f"TSI{'R' if 'R' in given else ''}"
+
+
 def _chips(draw: ImageDraw.ImageDraw, at: tuple[int, int], setting: Setting) -> None:
     """The modalities of a mode: given ones filled, missing ones hollow; below them the rest of the setting's name."""
     given = {LETTERS[modality] for modality in setting.mode.query}
-    letters = [letter for letter in "TSI" if not given <= {"R"}] or ["R"]
-    for number, letter in enumerate(letters):
+    for number, letter in enumerate(_letters(setting)):
         x, y = at[0] + 27 * number, at[1]
         filled = letter in given
         draw.rounded_rectangle([x, y, x + 22, y + 24], 5, INK if filled else PAPER, None if filled else (190, 195, 200))
         draw.text((x + 11, y + 12), letter, PAPER if filled else (178, 184, 190), font(13, bold=True), anchor="mm")
     more = setting.name.removeprefix(setting.mode.name).strip(" ,")
+    if setting.mode.gallery != ("rgb",):
+        more = f"\u2192 {'+'.join(LETTERS[modality] for modality in setting.mode.gallery)} {more}".strip()
     draw.text((at[0], at[1] + 30), more, FAINT, font(10))
 
 
@@ -317,7 +327,7 @@ def _page(
             if answers is None:
                 parts.append(f'<p class="none">{_lacking(one, setting)}</p>')
             for rank, answer in enumerate(answers or (), 1):
-                parts.append(_figure(dataset, rank, answer))
+                parts.append(_figure(dataset, rank, answer, setting))
             parts.append("</div></div>")
         parts.append("</section>")
     return write_page(out, f"Rank lists: {title}", "\n".join(parts))
@@ -338,9 +348,11 @@ def _given(one: Asked, name: str) -> str:
     return f"<figure>{image_tag(value, 128, label)}<figcaption>{label}</figcaption></figure>"
 
 
-def _figure(dataset: ReIDDataset, rank: int, answer: Answer) -> str:
+def _figure(dataset: ReIDDataset, rank: int, answer: Answer, setting: Setting) -> str:
     told = f"{rank}: {dataset.sample_ids[answer.row]}, {_who(dataset, answer.row)}, score {answer.score:.4f}"
-    picture = image_tag(_pixels(dataset, answer.row), 112, "right person" if answer.right else "another person")
+    picture = image_tag(
+        _pixels(dataset, answer.row, setting), 112, "right person" if answer.right else "another person"
+    )
     kind = "right" if answer.right else "wrong"
     caption = f"<figcaption>{rank} &middot; {answer.score:.3f}</figcaption>"
     return f'<figure class="{kind}" title="{html.escape(told)}">{picture}{caption}</figure>'

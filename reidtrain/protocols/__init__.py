@@ -152,7 +152,7 @@ def _market_sketch() -> Benchmark:
 
 
 def _some_styles(name: str) -> Setting | None:
-    """Sketches of some artists: `S->R, styles ABD`, or all of a person's among them at once: `S->R, multi-query ABD`."""
+    """Sketches of some artists: `S->R, styles ABD`; all of a person's among them as one: `S->R, multi-query ABD`."""
     found = re.fullmatch(r"S->R, (styles?|multi-query) ([A-Z]+)", name)
     if found is None:
         return None

@@ -249,6 +249,16 @@ def test_a_result_names_its_protocol_columns_and_its_training_data(loaded, peopl
     assert json.loads(json.dumps(ranked.as_dict()))["modes"]["S->R"]["R20"] == found.modes["S->R"].R20
 
 
+def test_a_table_that_serves_no_row_has_made_nothing(loaded, people):
+    """Before, a report told of synthetic sketches in a result for which only drawn ones had asked."""
+    data = loaded.config.data
+    tables = data.tables.model_copy(update={"sketch": ("sketch", "sketch-late")})
+    config = loaded.config.model_copy(update={"data": data.model_copy(update={"tables": tables})})
+    found = evaluate_loaded(replace(loaded, config=config), people(), modes=["S"])
+    assert found.tables["sketch"] == {"sketch": 48, "sketch-late": 0}
+    assert found.made_by["sketch"] == "real"
+
+
 def test_the_frozen_encoder_is_the_sum_of_normalised_features(loaded, people):
     dataset = evaluation_data(loaded, people(), "test")
     batch = collate([dataset.load(row, ("text", "sketch")) for row in range(3)])

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reidtrain.batch import SEVEN_MODES
+from reidtrain.batch import SEVEN_MODES, parse_mode
 from reidtrain.errors import UserError
 from reidtrain.figures import attention, curves, projection, rank_lists, rank_strip, tiles
+from reidtrain.figures.ranklists import _letters as chips_of
+from reidtrain.protocols import Setting
 from reidtrain.retrieval import Hit
 
 PHOTO = np.full((40, 20, 3), (90, 110, 200), np.uint8)
@@ -88,6 +90,22 @@ def test_rank_lists_as_a_page_tell_who_was_found(loaded_run, people, tmp_path):
     assert text.count("this query has no sketch") == 4
     assert "camera 1, score" in text
     assert "http" not in text.replace("http-equiv", ""), "a page asks nothing of the net"
+
+
+def test_a_gallery_of_infrared_is_shown_as_infrared(loaded_run, people, tmp_path):
+    """Before, a row that holds both was shown as a photograph, whatever answered."""
+    pages = [
+        rank_lists(loaded_run, people(), tmp_path / f"{n}.html", modes=[mode], queries=1, top=3).read_text()
+        for n, mode in enumerate(["R->R", "R->I"])
+    ]
+    shown = [set(re.findall(r'base64,([^"]+)"', page.partition('class="answers"')[2])) for page in pages]
+    assert shown[0]
+    assert not shown[0] & shown[1]
+
+
+@pytest.mark.parametrize(("mode", "letters"), [("T", "TSI"), ("T+R", "TSIR"), ("R", "R"), ("R->I", "R")])
+def test_photographs_that_ask_with_others_have_a_chip(mode, letters):
+    assert chips_of(Setting(parse_mode(mode))) == letters
 
 
 def test_rank_lists_of_named_queries(loaded_run, people, tmp_path):
