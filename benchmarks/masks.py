@@ -56,9 +56,9 @@ The photographs are drawn people of 256x128, and every model takes one a run, as
 half of the time to the work around it, which is what gets cheaper; with other rounds it was 1.4 to 1.8 times. A heavy
 one is the time, so only fewer pixels help. selfie_rembg.onnx holds frozen sizes and keeps its square.
 
-On all cores by the clock, the heavy network: rembg.remove with one session on two cores 0.360 images/s, one worker on
-each core 0.688, 1.9 times; with other jobs on the machine, for which two threads of one session wait longer than two
-workers do.
+On all cores by the clock, the heavy network, in the quietest of four runs: rembg.remove with one session on two cores
+0.486 images/s, one worker on each core 0.717, 1.48 times. The others gave 1.80 to 2.30, since other jobs hold up two
+threads of one session more than two workers.
 """
 
 from __future__ import annotations

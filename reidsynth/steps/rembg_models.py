@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,10 +179,9 @@ def _narrowed(network: Network, path: Path, options: Options) -> Network:
         for canvases in tried:
             if all(onnx_sizes.takes(session, canvas) for canvas in canvases):
                 return replace(network, session=session, canvases=canvases)
-    warnings.warn(
-        f"{path.name} takes no canvas but its own, {network.size[0]}x{network.size[1]}: narrow photographs are "
-        "letterboxed to it, as with fit=letterbox",
-        stacklevel=2,
+    sys.stderr.write(
+        f"notice: {path.name} takes no canvas but its own, {network.size[0]}x{network.size[1]}: narrow photographs are "
+        "letterboxed to it, as with fit=letterbox\n"
     )
     return network
 

@@ -12,7 +12,7 @@ and a heavy network spends all of its time on the square's pixels. So a photogra
 to a canvas of seven tenths of the square's width, and likewise with width and height exchanged: masks are as good
 there, and on narrower canvases they are not. The size that an ONNX file states is opened for that (onnx_sizes).
 Networks with attention, and others whose nodes hold them to their square, keep it; that is found out when the model
-is loaded, follows from its file alone, and is told in a warning.
+is loaded, follows from its file alone, and is told in a line on the standard error.
 """
 
 from __future__ import annotations
