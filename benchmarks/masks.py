@@ -35,7 +35,7 @@ the mask head of its pose landmarks (lite); `people moved` are the five of the p
     | drawn people 256x128 | 64 | 0.636 | 0.922 | 0.922 | 0.920 | 0.833 |
 
 At 256 the canvas of 192 differs from the letterbox by -.028 to +.005 with selfie.onnx and by -.002 to +.006 with
-pose_seg.onnx, which finds nothing any more on one of 128: .18 on the photographs, .00 on the drawn people.
+pose_seg.onnx, which fails on one of 128: .18 on the photographs, .00 on the drawn people.
 
 The composites are as wide as high and not narrowed; stretching does better there by up to .013 with one of the
 networks. For the rest the letterbox finds more, but for the drawn people at 256 (.908, stretched .913). A canvas of
@@ -53,8 +53,9 @@ and a half were chosen on these very crops, which are few. `narrow` is the defau
     | heavy (20 M) | 224x320 | 1502.5 | 1043.5 | 1.44 | 1.3 | 1046.6 | 0.4 |
 
 The photographs are drawn people of 256x128, and every model takes one a run, as rembg's own do. A light network leaves
-half of the time to the work around it, which is what gets cheaper; with other rounds it was 1.4 to 1.8 times. A heavy
-one is the time, so only fewer pixels help. selfie_rembg.onnx holds frozen sizes and keeps its square.
+half of the time to the work around it, which is what gets cheaper; runs under other loads gave 1.4 to 1.8 times. A
+heavy one is the time, so only fewer pixels help. selfie_rembg.onnx averages over maps of frozen size and keeps its
+square.
 
 On all cores by the clock, the heavy network, in the quietest of four runs: rembg.remove with one session on two cores
 0.486 images/s, one worker on each core 0.717, 1.48 times. The others gave 1.80 to 2.30, since other jobs hold up two
