@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -19,6 +20,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 META_WIDTH, META_DEPTH, META_HEADS, META_PATCH = 768, 12, 12, 16
 META_SIZE = (224, 224)
 TEXT_LENGTH = 77
+_WORD = re.compile("[a-z]+")
 
 
 class TrunkEncoder(DualEncoder):
@@ -205,8 +207,11 @@ class _PairTokenizer:
         self._tokenizer = tokenizer
         self.context_length, self.size = TEXT_LENGTH, len(tokenizer)
         self.padding = int(tokenizer.pad_token_id)
+        self.kept: frozenset[str] | None = None
 
     def __call__(self, texts: Sequence[str]) -> torch.Tensor:
+        if self.kept is not None:
+            texts = [" ".join(word for word in _WORD.findall(text.lower()) if word in self.kept) for text in texts]
         found = self._tokenizer(
             list(texts), padding="max_length", truncation=True, max_length=TEXT_LENGTH, return_tensors="pt"
         )
@@ -262,6 +267,10 @@ class PairEncoder(DualEncoder):
         self.frozen = frozen
         self.requires_grad_(not frozen)
         self.train(not frozen)
+
+    def keep_words(self, words: Iterable[str]) -> None:
+        """Leave all other words out of the texts that are tokenized from now on: ids don't tell words apart here."""
+        cast(Any, self.tokenizer).kept = frozenset(words)
 
     def trunk(self) -> Trunk:
         """Refuse: its blocks are no plain ViT's."""

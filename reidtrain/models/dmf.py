@@ -8,8 +8,8 @@ set, and feeds identity labels to a loss of +-1:
   position embedding of their own, one shared transformer. A batch mixes both; `modality_mix` is the share of places
   that give their photograph, the others give their words.
 - The frozen encoders are the backbone's towers (data2vec-vision and data2vec-text in the paper's preset).
-- Text samples are the attribute words of a caption; words that are no attribute are left out (`key_words`). A backbone
-  whose tokens don't tell words apart (data2vec) reads captions whole: give it captions that are key words.
+- Text samples are the attribute words of a caption, in order; words that are no attribute are left out (`key_words`),
+  among token ids where these tell words apart, else (data2vec) before captions are tokenized.
 - Losses: classification on the feature behind a BatchNorm neck, triplet on the feature before it. The triplet's
   distance is euclidean, not squared as the paper prints it (an option of the objective).
 - Fine-tuning reads photographs alone (a stage with `modality_mix: 1`); projection and transformer go on, classifier and
@@ -115,6 +115,9 @@ class DMF(nn.Module):
         self.image = _Sequence(backbone.embed_dim, width, rows * columns)
         self.text = _Sequence(backbone.embed_dim, width, backbone.tokenize([""]).shape[1])
         self.finder = AttributeFinder(backbone.tokenizer.word_ids, backbone.tokenizer.word_ends())
+        keep_words = getattr(backbone, "keep_words", None)
+        if options.key_words and keep_words is not None:
+            keep_words(self.finder.words)
         self.out = nn.Linear(width, backbone.embed_dim, bias=False) if options.residual_global else None
         if self.out is not None:
             nn.init.zeros_(self.out.weight)

@@ -164,6 +164,11 @@ def test_a_pair_of_data2vec_feeds_dmf(tmp_path):
     alone = pair.text_tokens(batch.tokens[1:2])
     torch.testing.assert_close(pair.text_tokens(batch.tokens)[0][1:2], alone[0], rtol=1e-4, atol=1e-5)
     model = build_model("dmf", pair, classes=4, width=16, depth=1, heads=2)
+    told = ["A tall man: red shirt, nothing else.", "man red shirt"]
+    assert torch.equal(*pair.tokenize(told)), "only attribute words are left, as the paper's text samples are"
+    whole = build_backbone(f"data2vec:{tmp_path / 'vision'}+{tmp_path / 'text'}", image_size=(64, 32))
+    build_model("dmf", whole, width=16, depth=1, heads=2, key_words=False)
+    assert not torch.equal(*whole.tokenize(told))
     OBJECTIVES["dmf"](model(batch), batch, {})["total"].backward()
     assert model.image.projection.weight.grad is not None
     assert model.text.projection.weight.grad is not None
