@@ -79,8 +79,11 @@ class LocalEngine:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """End the workers, abandoning what they still hold."""
+        """End the workers, abandoning what they still hold; whoever interrupts a run need not wait for what they do."""
         if self._pool is not None:
+            if any(isinstance(one, KeyboardInterrupt) for one in exception):
+                for worker in list((self._pool._processes or {}).values()):  # public from Python 3.14 on
+                    worker.terminate()
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 

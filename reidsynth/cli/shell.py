@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SentenceGroup(TyperGroup):
-    """Prints a user's error as one sentence and exits with code 2."""
+    """Prints a user's error as one sentence and exits with code 2; 130 when interrupted."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the library's own signature
         """Run the command."""
@@ -31,6 +31,9 @@ class SentenceGroup(TyperGroup):
         except UserError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted: finished shards are kept, run the same command again to go on", err=True)
+            raise typer.Exit(130) from None
 
 
 app = typer.Typer(
