@@ -300,8 +300,12 @@ def parse_info(file: Path) -> ManifestInfo:
                 "manifest again, or use the program's release that wrote it"
             )
         return ManifestInfo.model_validate(values)
-    except (ValueError, ValidationError) as error:
-        raise UserError(f"{file} can't be read as a manifest ({error}): build the manifest again") from error
+    except ValueError as error:
+        told = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False)[0]
+            told = f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
+        raise UserError(f"{file} can't be read as a manifest ({told}): build the manifest again") from error
 
 
 def write_info(folder: Path, info: ManifestInfo) -> None:

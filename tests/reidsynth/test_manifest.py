@@ -186,6 +186,16 @@ def test_validate_finds_captures_out_of_order(built):
     assert "captures of split 'train' are not in ascending order of unique sample ids" in validate(built)
 
 
+def test_a_description_with_a_mistake_is_one_sentence(built):
+    values = json.loads((built / "manifest.json").read_text())
+    values["tables"]["mask"]["shards"][0]["file"] = "../../etc/passwd"
+    (built / "manifest.json").write_text(json.dumps(values))
+    with pytest.raises(UserError) as caught:
+        reidsynth.open_manifest(built)
+    assert "(tables.mask.shards.0.file: '../../etc/passwd' is no path inside the manifest)" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_unknown_tables_and_splits_list_what_is_there(built):
     manifest = reidsynth.open_manifest(built)
     with pytest.raises(UserError, match="no table 'sketch': it holds ir-inverse, mask, rgb, text"):
