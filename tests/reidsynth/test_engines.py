@@ -36,7 +36,7 @@ def test_an_interruption_is_one_sentence(monkeypatch, tmp_path):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reidsynth.ingest.ingest", interrupted)
+    monkeypatch.setattr("reidsynth.cli.building.parameters", interrupted)
     result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "m")])
     assert result.exit_code == 130
     assert result.stderr == "interrupted: finished shards are kept, run the same command again to go on\n"
