@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -121,8 +122,11 @@ def content_key(*parts: Any) -> str:  # noqa: ANN401 - any JSON values
 
 def remove_temporaries(folder: Path) -> None:
     """Delete what killed runs left half-written below a folder."""
-    for path in folder.glob(f"**/{TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+    for path in list(folder.glob(f"**/{TEMPORARY}*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

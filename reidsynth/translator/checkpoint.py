@@ -55,23 +55,36 @@ class State:
     scaler: Any | None = None
 
 
-def prepare_folder(run: Path, config: Mapping[str, Any], *, overwrite: bool = False) -> None:
-    """Make a run folder, or check that an existing one may be gone on with.
+def refuse_foreign(run: Path, config: Mapping[str, Any]) -> None:
+    """Check that a folder is missing, empty or a run's: in any other nothing is deleted, replaced or added.
 
     Args:
         run: the folder.
-        config: written to it: `target`, `options` and `data`, by which a run of this translator is known again.
-        overwrite: delete an existing run first; a folder that is no run is never deleted, and nothing in it replaced.
+        config: of the run; by its keys a run of this translator is known again.
 
     Raises:
-        UserError: it holds something else, or a run of another configuration.
+        UserError: it holds something else.
     """
-    file = run / CONFIG
-    old = _config_of(run, set(config))
-    if old is None and (run.is_file() or (run.exists() and any(run.iterdir()))):
+    foreign = run.is_file() or (run.exists() and any(run.iterdir()))
+    if foreign and _config_of(run, set(config)) is None:
         raise UserError(f"{str(run)!r} is not empty and holds no run of the translator: choose another folder for it")
+
+
+def prepare_folder(run: Path, config: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    """Begin a run in its folder, or check that the one there may be gone on with.
+
+    Args:
+        run: the folder, not a foreign one, and held (`storage.locked`).
+        config: written to it: `target`, `options` and `data`.
+        overwrite: delete the run in it first.
+
+    Raises:
+        UserError: it holds a run of another configuration.
+    """
+    old = _config_of(run, set(config))
     if old is not None and overwrite:
-        shutil.rmtree(run)
+        for path in run.iterdir():  # the folder itself stays: it is held
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     elif old is not None and checkpoints(run):
         changed = _differences(old, dict(config))
         if changed:
@@ -80,9 +93,7 @@ def prepare_folder(run: Path, config: Mapping[str, Any], *, overwrite: bool = Fa
                 "delete the old run with --overwrite"
             )
         return
-    with storage.disk_errors(run):
-        run.mkdir(parents=True, exist_ok=True)
-    storage.write_json(file, dict(config))
+    storage.write_json(run / CONFIG, dict(config))
 
 
 def _config_of(run: Path, names: set[str]) -> dict[str, Any] | None:
@@ -170,8 +181,6 @@ def restore(run: Path, state: State) -> Facts | None:
     Raises:
         UserError: it is damaged.
     """
-    for path in (run / CHECKPOINTS).glob(f"{storage.TEMPORARY}*"):
-        shutil.rmtree(path, ignore_errors=True)
     facts = last_facts(run)
     if facts is None:
         return None

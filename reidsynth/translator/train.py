@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +19,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from reidsynth import storage
 from reidsynth.errors import UserError
 from reidsynth.translator import prepared, scores
-from reidsynth.translator.checkpoint import State, checkpoints, last_facts, prepare_folder, restore, save_checkpoint
+from reidsynth.translator.checkpoint import (
+    State,
+    checkpoints,
+    last_facts,
+    prepare_folder,
+    refuse_foreign,
+    restore,
+    save_checkpoint,
+)
 from reidsynth.translator.discriminator import Discriminator
 from reidsynth.translator.evaluation import evaluate
 from reidsynth.translator.generator import Generator
@@ -75,20 +85,37 @@ def train(
         progress: whether to draw bars; None draws them on terminals only.
 
     Raises:
-        UserError: no usable pairs, a folder that holds another run, or options that don't fit.
+        UserError: no usable pairs, a folder that holds another run or that another process trains in, or options that
+            don't fit.
     """
     accelerator = _accelerator(options)
     main = accelerator.is_main_process
     collected = collect(sets, options.seed)
     key = prepared.data_key(collected, options.size, options.held_out_limit)
     _divisible(len(collected.learned), options, accelerator.num_processes)
+    config = {"target": target, "options": options.dump(), "data": key}
     if main:
-        prepare_folder(run, {"target": target, "options": options.dump(), "data": key}, overwrite=overwrite)
-    accelerator.wait_for_everyone()
-    if (finished := _finished(run, options, main=main)) is not None:
-        return finished
+        refuse_foreign(run, config)
+    with storage.locked(run) if main else nullcontext():
+        if main:
+            prepare_folder(run, config, overwrite=overwrite)
+        accelerator.wait_for_everyone()
+        finished = _finished(run, options, main=main)
+        return finished or _trained(accelerator, collected, target, run, options, progress=progress)
 
+
+def _trained(
+    accelerator: Accelerator,
+    collected: Collected,
+    target: Target,
+    run: Path,
+    options: TranslatorOptions,
+    *,
+    progress: bool | None,
+) -> Trained:
+    """The run itself, from its last checkpoint on."""
     # What is trained, on what, how.
+    main = accelerator.is_main_process
     if main:
         prepare(collected, options.size, run, held_out_limit=options.held_out_limit, quiet=progress is False)
     accelerator.wait_for_everyone()

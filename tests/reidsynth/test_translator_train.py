@@ -18,6 +18,7 @@ from PIL import Image
 from translator_fixtures import TINY, pair_folders, settings
 from typer.testing import CliRunner
 
+from reidsynth import storage
 from reidsynth.cli import app
 from reidsynth.errors import UserError
 from reidsynth.translator import train as loop
@@ -154,6 +155,26 @@ def test_a_run_is_begun_anew_where_that_is_asked_for(undisturbed, tmp_path):
     found = loop.train(sets(root), "ir", run, options=options(epochs=0), overwrite=True, progress=False)
     assert (found.facts.epoch, found.facts.step) == (1, 3)
     assert not (run / "sheets/mine.txt").exists()
+
+
+def test_two_commands_do_not_train_in_one_folder(undisturbed, tmp_path):
+    root, whole = undisturbed
+    run = shutil.copytree(whole.run, tmp_path / "run")
+    shutil.rmtree(checkpoints(run)[-1])
+    for overwrite in (False, True):
+        with storage.locked(run), pytest.raises(UserError, match="another process is writing"):
+            loop.train(sets(root), "ir", run, options=options(), overwrite=overwrite)
+    assert [path.name for path in checkpoints(run)] == ["step-00000003"]
+
+
+def test_what_a_kill_left_half_written_goes_with_the_next_start(undisturbed, tmp_path):
+    root, whole = undisturbed
+    run = shutil.copytree(whole.run, tmp_path / "run")
+    half = run / "checkpoints" / f"{storage.TEMPORARY}99-step-00000009"
+    half.mkdir()
+    (half / f"{storage.TEMPORARY}99-meta.json").write_text("{")
+    trained(root, run)
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-00000003", "step-00000006"]
 
 
 def test_pairs_that_a_kill_left_behind_go_with_the_finished_run(undisturbed, tmp_path):
