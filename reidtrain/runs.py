@@ -38,12 +38,14 @@ def prepare_folder(run: Path, config: RunConfig, *, overwrite: bool = False) -> 
     Args:
         run: the folder.
         config: written to it.
-        overwrite: delete an existing run first; a folder that is no run is never deleted.
+        overwrite: delete an existing run first; a folder that is no run is never deleted, and nothing in it replaced.
 
     Raises:
         UserError: when it holds something else, or a run of another configuration.
     """
     file = run / CONFIG
+    if not _is_run(run) and (run.is_file() or (run.exists() and any(run.iterdir()))):
+        raise UserError(f"{run} is not empty and holds no run: choose another folder for the run")
     if overwrite and file.exists():
         shutil.rmtree(run)
     if file.exists() and checkpoints(run):
@@ -58,10 +60,19 @@ def prepare_folder(run: Path, config: RunConfig, *, overwrite: bool = False) -> 
                 "the old run with --overwrite"
             )
         return
-    if not file.exists() and (run.is_file() or (run.exists() and any(run.iterdir()))):
-        raise UserError(f"{run} is not empty and holds no run: choose another folder for the run")
     run.mkdir(parents=True, exist_ok=True)
     write_json(file, config.dump())
+
+
+def _is_run(run: Path) -> bool:
+    """Whether a folder holds a run: many programs call a file `config.json`, and a model's folder is none of ours."""
+    try:
+        found = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+    except OSError:
+        return False
+    except ValueError:
+        return bool(checkpoints(run))  # a damaged one
+    return isinstance(found, dict) and {"preset", "train", "objective"} <= set(found)
 
 
 def resume(

@@ -190,6 +190,16 @@ def test_existing_folders(undisturbed, tiny_config, tmp_path):
     with pytest.raises(UserError, match="is not empty and holds no run"):
         train(tiny_config(*ELEVEN), tmp_path / "full", overwrite=True)
     assert (tmp_path / "full/thesis.txt").read_text() == "mine"
+    (tmp_path / "model").mkdir()
+    # Of a model of transformers, of nobody, damaged; of the translator in reidsynth.
+    for text in ('{"model_type": "clip"}', "[]", "{", '{"target": "ir", "options": {}, "data": "0"}'):
+        (tmp_path / "model/config.json").write_text(text)
+        for overwrite in (False, True):
+            with pytest.raises(UserError, match="is not empty and holds no run"):
+                train(tiny_config(*ELEVEN), tmp_path / "model", overwrite=overwrite)
+        assert (tmp_path / "model/config.json").read_text() == text
+        if text == "{":
+            (tmp_path / "model/checkpoints/step-00000100").mkdir(parents=True)
     run = train(tiny_config("train.steps=1", "select.split=none"), tmp_path / "run")
     train(tiny_config("train.steps=2", "select.split=none"), run, overwrite=True)
     assert [path.name for path in checkpoints(run)] == ["step-000002"]
