@@ -149,6 +149,7 @@ class ReIDDataset(Dataset[Item]):
         self._owner = np.concatenate(owners)
         self._local = np.concatenate([np.arange(len(owner)) for owner in owners])
         self.sample_ids = np.asarray(columns["sample_id"], dtype=np.str_)
+        self._check_distinct()
         self.datasets = np.asarray(columns["dataset"], dtype=np.str_)
         self.roles = np.asarray(columns["role"], dtype=np.str_)
         self.captured = np.asarray(columns["modality"], dtype=np.str_)
@@ -160,6 +161,20 @@ class ReIDDataset(Dataset[Item]):
         _, labels = np.unique(identities, axis=0, return_inverse=True)
         self.labels = labels.reshape(-1).astype(np.int64)
         self.image_ids = source_images(columns["sample_id"], columns["derived_from"])
+
+    def _check_distinct(self) -> None:
+        """Refuse a capture that two manifests hold: their people would be taken for the same ones, and be no more."""
+        if len(self.paths) == 1:
+            return
+        order = np.argsort(self.sample_ids, kind="stable")
+        twice = np.flatnonzero(self.sample_ids[order[1:]] == self.sample_ids[order[:-1]])
+        if len(twice):
+            first, second = (self.paths[self._owner[order[twice[0] + shift]]] for shift in (0, 1))
+            sample = self.sample_ids[order[twice[0]]]
+            raise UserError(
+                f"{first} and {second} both hold {sample} in split {self.split!r}, and people are told apart by data "
+                "set and number: give one of the two, or ingest one under another dataset name"
+            )
 
     def __len__(self) -> int:
         return len(self.sample_ids)

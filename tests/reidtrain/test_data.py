@@ -191,6 +191,8 @@ def test_other_mistakes_are_one_sentence(people, tmp_path):
         open_data(people(), "dev")
     with pytest.raises(UserError, match="table 'ir' holds ir, but is configured as sketch"):
         open_data(people(), tables={"sketch": ("ir",)})
+    with pytest.raises(UserError, match=r"both hold people/train/\d+_\d in split 'train'.*under another dataset name"):
+        open_data([people(), people(text=False)], "train", tables={"rgb": ("rgb",)})
     data = open_data(people(), tables={"rgb": ("rgb",)})
     with pytest.raises(UserError, match="modality 'ir' was asked for, but only rgb are configured"):
         data.load(0, ["rgb", "ir"])
