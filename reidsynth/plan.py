@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reidsynth.errors import UserError
+from reidsynth.prerequisites import check_weights
 from reidsynth.previews import PREVIEW_ROWS
 from reidsynth.probe import Probe, Size
 from reidsynth.schema import ROWS_PER_GROUP, ROWS_PER_SHARD
@@ -130,6 +131,7 @@ def plan(recipe: Recipe, *, workers: int, probe: int = 64, seconds: float = 60.0
     """
     if probe < 1:
         raise UserError(f"--probe {probe} is no number of rows: give 1 or more")
+    check_weights(recipe)
     made = Plan(recipe.name, {}, workers)
     parts = [(part.source, part.steps, part.splits) for part in recipe.parts]
     if recipe.source is not None:

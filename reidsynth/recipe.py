@@ -17,6 +17,7 @@ from reidsynth.ingest import ingest
 from reidsynth.manifest import open_manifest
 from reidsynth.parts import build_parts, part_folder
 from reidsynth.pipeline import run_steps
+from reidsynth.prerequisites import check_weights, in_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -304,7 +305,7 @@ def _steps_followed(
             tables = None  # later steps may need what this one would have made
             lacking = "parameter" in str(error) and " is missing" in str(error)
             hint = f"; give what is missing as --set {entry['step']}.PARAMETER=VALUE" if lacking else ""
-            found.append(f"{place}steps.{number}: {error}{hint}")
+            found.append(f"{place}steps.{number}: {in_recipe(str(error), str(entry['step']))}{hint}")
     return tables
 
 
@@ -352,6 +353,7 @@ def build(recipe: Recipe, out: Path, *, run: Run) -> Manifest:
     Raises:
         UserError: for anything that the data set or the disk does not allow.
     """
+    check_weights(recipe)
     kept = recipe.model_dump(mode="json", exclude={"source", "parts"}, exclude_defaults=True)
     steps = [(entry.step, entry.method, entry.parameters) for entry in recipe.steps]
     if recipe.source is None:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from reidsynth.cli import app
 from reidsynth.errors import UserError
 from reidsynth.manifest import open_manifest
+from reidsynth.plan import plan
 from reidsynth.recipe import build, load_recipe, unmet
 from reidsynth.validate import validate
 
@@ -134,6 +135,28 @@ def test_a_recipe_with_a_generator_says_which_one_is_missing(tmp_path):
     sketches = generator(tmp_path / "sketches", "sketch")
     with pytest.raises(UserError, match="makes sketch, not ir"):
         load_recipe(FOLDER / "cirs-cuhk-pedes.yaml", root=tree, overrides=[f"build-ir.model={sketches}"])
+
+
+def test_every_missing_model_is_told_before_the_first_row(tmp_path, run, monkeypatch):
+    """As it is without a network: both models of the recipe, and how its command takes them."""
+    monkeypatch.setattr("reidsynth.steps.rembg_models.find", lacking("pass its path as --set file=PATH"))
+    recipe = loaded(FOLDER / "tri-rstpreid.yaml", tmp_path / "trees", ["build-sketch.model=nowhere"])
+    for use in (lambda: build(recipe, tmp_path / "m", run=run), lambda: plan(recipe, workers=1)):
+        with pytest.raises(UserError) as caught:
+            use()
+        told = str(caught.value).splitlines()
+        assert told[0] == "recipe tri-rstpreid needs 2 models that are not here:"
+        assert "--set remove-background.file=PATH" in told[1]
+        assert "build-sketch --method lineart needs" in told[2]
+        assert "model='nowhere' is no file or folder here" in told[2]
+    assert not (tmp_path / "m").exists()
+
+
+def lacking(told):
+    def refuse(*_, **__):
+        raise UserError(told)
+
+    return refuse
 
 
 def test_cirs_builds_with_a_generator_and_keeps_its_expectations(tmp_path):
