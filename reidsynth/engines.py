@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from importlib.abc import MetaPathFinder
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -172,6 +174,33 @@ def _prepare_worker(parent: int, threads: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    _keep_pandas_out()
     import cv2
 
     cv2.setNumThreads(threads)
+
+
+class _NoPandas(MetaPathFinder):
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Refuse one name and leave the others to the next finder."""
+        del path, target
+        if fullname == "pandas":
+            raise ImportError
+
+
+def _keep_pandas_out() -> None:
+    """Let pyarrow look for pandas, as it does with the first array that it makes, while there is none.
+
+    It only wants to know whether values are pandas' own, which those of workers never are, and the import costs every
+    worker 50 MB and as much time as all others together. Whoever imports pandas afterwards gets it.
+    """
+    if "pandas" in sys.modules:
+        return
+    import pyarrow as pa
+
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(finder)
