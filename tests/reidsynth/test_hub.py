@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -39,12 +40,24 @@ def hub(monkeypatch, tmp_path):
         yield running
 
 
+@pytest.fixture(scope="session")
+def noisy_built(ingested, tmp_path_factory):
+    """The manifest of noise with one table that a step made, to be copied."""
+    from reidsynth.engines import LocalEngine
+    from reidsynth.jobs import Run
+    from reidsynth.steps import STEPS
+
+    out = shutil.copytree(ingested, tmp_path_factory.mktemp("noisy") / "m")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STEPS, "build-ir", {**STEPS["build-ir"], "inverse": "drawn_source:Inverse"})
+        run_step(out, "build-ir", "inverse", {}, run=Run(LocalEngine(1), progress=False))
+    return out
+
+
 @pytest.fixture
-def noisy(noise, run, tmp_path):
+def noisy(noise, noisy_built, tmp_path):
     """A manifest of drawn captures whose own tables are never published, with one table that a step made."""
-    ingest(tmp_path / "m", "noise", {"rows": 12}, run=run)
-    run_step(tmp_path / "m", "build-ir", "inverse", {}, run=run)
-    return tmp_path / "m"
+    return shutil.copytree(noisy_built, tmp_path / "m")
 
 
 def push(folder, name=NAME, **options):

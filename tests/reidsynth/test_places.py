@@ -50,7 +50,7 @@ def test_an_address_is_no_folder(command, tmp_path, monkeypatch):
         (["merge", "{m}"], ""),
         (["preview", "{m}"], ".png"),
         (["report", "{m}"], ".html"),
-        (["audit", "{m}"], ".json"),
+        (["audit", "{m}", "--workers", "1"], ".json"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
