@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from reidsynth.spending import Allowance
 
 
+_PATH_ERRORS = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM)  # what a given path causes
+
+
 class SentenceGroup(TyperGroup):
     """Prints a user's error as one sentence and exits with code 2; 130 when interrupted."""
 
@@ -30,6 +34,12 @@ class SentenceGroup(TyperGroup):
             return super().invoke(ctx)
         except UserError as error:
             typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+        except OSError as error:
+            if error.errno not in _PATH_ERRORS or error.filename is None:
+                raise
+            path, why = str(error.filename), (error.strerror or "").lower()
+            typer.echo(f"error: {path[:80]}{'...' if len(path) > 80 else ''}: {why}: give another path", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             typer.echo("interrupted: finished shards are kept, run the same command again to go on", err=True)

@@ -63,11 +63,17 @@ class Remote:
 
     def __init__(self, repository: str, api: HfApi | None = None, *, attempts: int = ATTEMPTS) -> None:
         from huggingface_hub import HfApi
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils._validators import validate_repo_id
 
         named = repository_name(repository)
         if named is None:
             raise UserError(f"{repository!r} is no repository: write owner/name, for example my-lab/tri-cuhk-pedes")
         self.name, self.revision = named
+        try:
+            validate_repo_id(self.name)
+        except HFValidationError as error:
+            raise UserError(f"{repository[:120]!r} is no repository: {str(error).partition(': ')[0]}") from None
         self.api = api or HfApi()
         self.attempts = attempts
 

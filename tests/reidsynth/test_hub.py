@@ -96,6 +96,14 @@ def test_the_card_of_a_release(hub, noisy):
     assert "reidsynth rehydrate" in card
 
 
+@pytest.mark.parametrize("name", ["lab/a--b", "lab/.git", "lab/" + "n" * 100])
+def test_a_name_that_the_hub_refuses_is_one_sentence(hub, noisy, tmp_path, name):
+    for use in (lambda: push(noisy, name), lambda: ours.pull(name, tmp_path / "p")):
+        with pytest.raises(UserError, match="is no repository: "):
+            use()
+    assert hub.log == []
+
+
 def test_a_later_push_keeps_the_contact(hub, noisy, run):
     push(noisy, contact="mail privacy@lab.test")
     assert push(noisy).sent == {}

@@ -77,3 +77,22 @@ def test_errors_about_other_files_stay_what_they_are(tmp_path):
         handle.write((tmp_path / "elsewhere" / "gone").read_bytes())
     with pytest.raises(UserError, match="choose another place"), disk_errors(tmp_path / "a" / "b"):
         (tmp_path / "a").rmdir()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["stats", LONG],
+        ["ingest", "market1501", LONG, "--out", "m"],
+        ["build", LONG, "--out", "m"],
+        ["verify", "folder", LONG, "--set", "pattern={pid}"],
+        ["train-ir-gan", "--llvip", LONG, "--out", "m"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_path_that_can_not_be_read_is_one_sentence(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {LONG[:80]}...: file name too long: give another path\n"
+    assert list(tmp_path.iterdir()) == []
