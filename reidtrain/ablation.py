@@ -106,18 +106,27 @@ class Ablation:
     results: Mapping[str, Mapping[int, Result]]
 
     def columns(self) -> list[str]:
-        """Settings that every result has, then `mean of seven` where they all have the seven."""
+        """Settings that every result has, then `mean of seven` where they all have the seven.
+
+        Else, where several ask with something else than a photograph alone, the mean of these: `mean of 3`.
+        """
         every = [result for seeds in self.results.values() for result in seeds.values()]
         shared = [name for name in every[0].modes if all(name in result.modes for result in every)]
-        return [*shared, "mean of seven"] if all(result.mean() is not None for result in every) else shared
+        if all(result.mean() is not None for result in every):
+            return [*shared, "mean of seven"]
+        asked = _asked(shared)
+        return [*shared, f"mean of {len(asked)}"] if len(asked) > 1 else shared
 
     def values(self, row: str, column: str, metric: str) -> list[float]:
         """Percent, by seed."""
-        found = []
-        for _, result in sorted(self.results[row].items()):
-            value = result.mean(metric) if column == "mean of seven" else getattr(result.modes[column], metric)
-            found.append(100 * float(value if value is not None else "nan"))
-        return found
+        return [100 * self._value(result, column, metric) for _, result in sorted(self.results[row].items())]
+
+    def _value(self, result: Result, column: str, metric: str) -> float:
+        if column == "mean of seven":
+            value = result.mean(metric)
+            return float("nan") if value is None else value
+        names = [column] if column in result.modes else _asked(self.columns()[:-1])
+        return statistics.fmean(getattr(result.modes[name], metric) for name in names)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values, percent: row -> column -> metric -> mean, spread (sample standard deviation) and values."""
@@ -146,6 +155,11 @@ class Ablation:
     def _step(self, row: str, first: str, column: str, metric: str) -> str:
         pairs = zip(self.values(row, column, metric), self.values(first, column, metric), strict=True)
         return _cell([ours - theirs for ours, theirs in pairs], sign="+")
+
+
+def _asked(columns: Sequence[str]) -> list[str]:
+    """Query modes that hold more than a photograph; none where one stands in several settings (`I->R, indoor`)."""
+    return [] if any("," in name for name in columns) else [name for name in columns if not name.startswith("R->")]
 
 
 def _summary(values: Sequence[float]) -> dict[str, Any]:

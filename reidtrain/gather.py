@@ -5,6 +5,9 @@ own part. `gather` puts what every process computed end to end, in the order of 
 computes the loss of the whole batch. On the way back each process receives the sum of all processes' gradients for its
 own part; DDP then averages the parameters' gradients over the processes. The two cancel: two processes of 32 give the
 gradient of one process of 64, for the encoder as for parameters of the loss such as a learnable scale.
+
+Two things stay each process's own: the statistics of a BatchNorm (the necks of AIO and DMF, AIO's tokenizers), and what
+a model draws at random (AIO's unions of modalities, DMF's mix).
 """
 
 from __future__ import annotations

@@ -90,6 +90,19 @@ def test_the_table_compares_rows_seed_by_seed(done):
     assert lines[3].split("  ")[-1].strip() == "+1.5 \u00b1 0.7"
 
 
+def test_fewer_than_seven_modes_have_a_mean_of_their_own(done):
+    _, found = done
+    assert found.columns() == ["T->R", "S->R", "mean of 2"]
+    for metric in ("R1", "mAP"):
+        both = zip(*(found.values("soft", column, metric) for column in ("T->R", "S->R")), strict=True)
+        assert found.values("soft", "mean of 2", metric) == pytest.approx([sum(pair) / 2 for pair in both])
+    one = found.results["soft"][3]
+    photographs = dataclasses.replace(one, modes={**one.modes, "R->R": one.modes["S->R"]})
+    assert Ablation({"a": {0: photographs}}).columns() == ["T->R", "S->R", "R->R", "mean of 2"]
+    drawn = dataclasses.replace(one, modes={f"{name}, {part}": one.modes[name] for name in one.modes for part in "ab"})
+    assert not [column for column in Ablation({"a": {0: drawn}}).columns() if column.startswith("mean")]
+
+
 def test_mistakes_of_all_rows_are_told_before_anything_runs(plan, tmp_path):
     wrong = dataclasses.replace(plan, presets=(*plan.presets, "flexireid-demo"), settings=("optim.lr=-1",))
     with pytest.raises(UserError) as error:
