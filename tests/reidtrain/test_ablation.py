@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import shutil
 import statistics
 import sys
 from pathlib import Path
@@ -57,9 +58,9 @@ def test_every_row_and_seed_is_a_run_with_its_result(done):
     assert found.results[FROZEN][3].features == "frozen"
 
 
-def test_the_same_command_again_does_only_what_is_missing(done, plan, monkeypatch):
-    out, found = done
-    said = []
+def test_the_same_command_again_does_only_what_is_missing(done, plan, monkeypatch, tmp_path):
+    kept, found = done
+    out, said = shutil.copytree(kept, tmp_path / "out"), []
     (out / "soft" / "seed-4" / "results" / "test.json").unlink()
     steps = []
     monkeypatch.setattr(train_module.RunLog, "count", lambda self, *a, **k: steps.append(1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -54,8 +55,8 @@ def test_fit_selects_on_val_and_says_so(trained, people):
     assert "train.seed is 3 there and 4 here" in other.stderr
 
 
-def test_evaluate_prints_and_keeps_the_result(trained, people):
-    run, _, _ = trained
+def test_evaluate_prints_and_keeps_the_result(trained, people, tmp_path):
+    run = shutil.copytree(trained[0], tmp_path / "run", ignore=shutil.ignore_patterns("results"))
     result = invoke("evaluate", run, "--manifest", people(), "--frozen")
     assert result.exit_code == 0, result.output
     for part in ("T+S+I->R", "R->R", "mean of seven", "chance", "frozen encoder"):
