@@ -26,6 +26,7 @@ _MARKS: dict[str, Colour] = {
 }
 _MARGIN, _GAP, _ROW_GAP = 28, 14, 22
 _HEADER, _NOTE = 66, 20
+_MOST_NOTE_LINES = 3
 _TEXT_WIDTH = 520
 
 
@@ -105,7 +106,7 @@ def draw_sheet(
     """
     width = _cell_width(rows, height, columns)
     text_left = _MARGIN + len(columns) * (width + _GAP) + _GAP
-    heights = [max(height + _NOTE, _text_height(row)) + _ROW_GAP for row in rows]
+    heights = [max(height + _note_height(row, width), _text_height(row)) + _ROW_GAP for row in rows]
     top = _MARGIN + 62 + _HEADER
     sheet = Image.new("RGB", (text_left + _TEXT_WIDTH + _MARGIN, top + sum(heights) + 34 + _MARGIN), _PAPER)
     pen = ImageDraw.Draw(sheet)
@@ -157,7 +158,16 @@ def _cell(sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, place: tuple
     under = top + shown[1] + 5
     pen.ellipse((left, under + 3, left + 7, under + 10), fill=colour)
     if cell.image is not None:
-        _lines(pen, (left + 12, under), wrapped(cell.note, width - 12, 12)[:2], _SOFT if good else colour)
+        _lines(pen, (left + 12, under), _note_lines(cell, width), _SOFT if good else colour)
+
+
+def _note_lines(cell: Cell, width: int) -> list[str]:
+    """What stands under an image; without one, it stands in its place."""
+    return wrapped(cell.note, width - 12, 12)[:_MOST_NOTE_LINES] if cell.image is not None else []
+
+
+def _note_height(row: Row, width: int) -> int:
+    return _NOTE + 15 * max((len(_note_lines(cell, width)) - 1 for cell in row.cells if cell.note), default=0)
 
 
 def _texts(pen: ImageDraw.ImageDraw, row: Row, place: tuple[int, int]) -> None:

@@ -83,6 +83,17 @@ def test_sheets_take_odd_shapes_and_long_words():
     assert sheet.height > 400
 
 
+def test_long_reasons_stay_in_their_row():
+    """Between the rows of a sheet lies a line over its whole width, and no letter crosses it."""
+    reason = "sketch is evenly filled and more than that"
+    rows = [Row("a", "person 1", (Cell(crop(0, (64, 32)), "fail", reason),)), Row("b", "", (Cell(None, "absent"),))]
+    sheet = np.asarray(draw_sheet("", "", [Column("sketch", "", "")], rows, height=100).convert("RGB"))
+    lines = [row for row in sheet[:, 40:-40] if len(np.unique(row, axis=0)) == 1 and (row[0] != sheet[0, 0]).any()]
+    assert len(lines) == 2  # above each row
+    one = draw_sheet("", "", [Column("sketch", "", "")], [*rows[1:], *rows[1:]], height=100)
+    assert sheet.shape[0] == one.height + 2 * 15
+
+
 def test_wrapped_lines_fit():
     lines = wrapped("a pedestrian in a red coat " * 10, 200, 14)
     assert len(lines) > 5
