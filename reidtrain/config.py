@@ -80,7 +80,8 @@ def load_config(preset: str, overrides: Sequence[str] = (), **data: object) -> R
     name = f"{Path(file).stem}{colon}{row}"
     values = merge(resolve(preset), {"preset": name, **({"data": data} if data else {})})
     mistakes: list[str] = []
-    for override in overrides:
+    # Names first: a model or objective of another name begins without options, whatever the order of the overrides.
+    for override in sorted(overrides, key=lambda one: not one.partition("=")[0].strip().endswith(".name")):
         mistake = _override(values, override)
         if mistake:
             mistakes.append(mistake)

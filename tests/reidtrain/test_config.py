@@ -115,8 +115,10 @@ def test_what_no_loss_or_optimiser_can_use_is_refused_before_anything_is_built(p
 
 
 def test_a_model_of_another_name_brings_its_own_options():
-    config = load_config("flexireid-demo", ["model.name=unireid", "objective.name=unireid", "model.options.scale=9.0"])
-    assert (config.model.options, config.objective.options) == ({"scale": 9.0}, {})
+    changes = ["model.name=unireid", "objective.name=unireid", "model.options.scale=9.0"]
+    for overrides in (changes, changes[::-1]):
+        config = load_config("flexireid-demo", overrides)
+        assert (config.model.options, config.objective.options) == ({"scale": 9.0}, {})
 
 
 def test_what_stages_give_to_the_model_is_checked_before_the_first_stage():
