@@ -92,6 +92,13 @@ def test_a_service_without_a_model_is_found_before_the_first_row(write):
         load_recipe(write(steps=[{"step": "caption", "method": "openai"}]))
 
 
+@pytest.mark.parametrize("method", [{"method": "openai", "model": "m"}, {"method": "template"}])
+def test_a_style_that_is_named_twice_is_found_before_the_first_row(write, method):
+    twice = {"step": "caption", **method, "styles": ["concise", "concise"]}
+    with pytest.raises(UserError, match="parameter 'styles': names a style twice: name each once"):
+        load_recipe(write(steps=[twice]))
+
+
 def test_a_step_before_its_input_is_found_before_the_first_row(write):
     path = write(steps=[{"step": "build-sketch", "method": "outline"}, {"step": "build-ir", "method": "inverse"}])
     with pytest.raises(UserError, match=r"steps\.0: .*needs table 'ir-inverse'"):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from reidsynth.schema import ATTRIBUTE_FIELDS, REGION_FIELDS, VISIBLE_REGIONS, Text
 from reidsynth.tokens import within_clip
@@ -29,7 +29,16 @@ STYLES: dict[str, str] = {
 """Style of a caption -> how it is asked for."""
 
 Style = Literal["descriptive", "concise", "conversational", "clothing-first", "detailed"]
-Styles = Annotated[tuple[Style, ...], Field(min_length=1, max_length=5)]
+
+
+def each_once(styles: tuple[Style, ...]) -> tuple[Style, ...]:
+    """Refuse a style that is named twice: its captions would be the same."""
+    if len(set(styles)) < len(styles):
+        raise ValueError("names a style twice: name each once")
+    return styles
+
+
+Styles = Annotated[tuple[Style, ...], Field(min_length=1, max_length=5), AfterValidator(each_once)]
 """Parameter of what asks a model: one caption each."""
 Variant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 """Parameter of what asks a model: the table is `text-<variant>`."""

@@ -216,8 +216,6 @@ class OpenAICompatible:
                 "--max-cost needs prices: give --set input_price=... and --set output_price=..., each for a million "
                 "tokens, in the currency of --max-cost"
             )
-        if len(set(self.styles)) < len(self.styles):
-            raise UserError(f"styles names a style twice ({', '.join(self.styles)}): name each once")
         return Form(
             model=self.model,
             styles=self.styles,

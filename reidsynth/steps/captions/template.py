@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from reidsynth import weights
 from reidsynth.draws import sample_rng
 from reidsynth.schema import ATTRIBUTE_FIELDS, REGION_FIELDS, Made, Sample, TableSpec, Text
 from reidsynth.steps import mask_table, require
-from reidsynth.steps.captions.answers import Style
+from reidsynth.steps.captions.answers import Style, each_once
 from reidsynth.steps.captions.attribute_model import AttributeModel, find_network, open_network
 from reidsynth.steps.captions.colours import clothing_colours, named_colours
 from reidsynth.steps.captions.outcomes import INFRARED
@@ -42,7 +42,7 @@ class Template:
     """
 
     captions: Annotated[int, Field(ge=1, le=10)] = 2
-    styles: tuple[Style, ...] = ()
+    styles: Annotated[tuple[Style, ...], AfterValidator(each_once)] = ()
     use: Literal["auto", "attributes", "pixels", "colours"] = "auto"
     mask: str | None = None
     attribute_model: str | None = None
