@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
@@ -171,6 +172,11 @@ def _resolved(folder: Path) -> Path:
     return folder.resolve()
 
 
+@lru_cache(maxsize=1024)
+def _lies_below(folder: Path, root: Path) -> bool:
+    return _resolved(folder).is_relative_to(_resolved(root))
+
+
 def inside(root: Path, relative: str) -> Path:
     """Return the file that a relative path names, if it lies below the root.
 
@@ -182,8 +188,10 @@ def inside(root: Path, relative: str) -> Path:
         raise BadPath(f"path {problem}")
     path = root / relative
     try:
+        if stat.S_ISREG(os.lstat(path).st_mode) and _lies_below(path.parent, root):
+            return path  # what nearly all are
         target = path.resolve(strict=True) if path.is_symlink() else _resolved(path.parent) / path.name
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ValueError):
         raise BadPath(MISSING) from None
     if not target.is_relative_to(_resolved(root)):
         raise BadPath("link leaves the data set's folder")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PREVIEW_ROWS = 256
 PREVIEW_FILE = "preview/preview-00000-of-00001.parquet"
+_CAPTURE_COLUMNS = ("sample_id", "pid", "camid", "split", "role")
 
 
 def write_preview(folder: Path, info: ManifestInfo, *, out: Path) -> None:
@@ -41,22 +42,21 @@ def write_preview(folder: Path, info: ManifestInfo, *, out: Path) -> None:
             numbers = [number * size.rows // count for number in range(count)]  # spread: rows of every data set
             for start in range(0, count, ROWS_PER_GROUP):
                 part = numbers[start : start + ROWS_PER_GROUP]
-                values = [_wide({name: reader[number] for name, reader in readers.items()}) for number in part]
-                write(pa.RecordBatch.from_pylist(values, schema=schema.remove_metadata()))
+                rows = _side_by_side({name: reader.take(part) for name, reader in readers.items()}, schema)
+                write(rows.combine_chunks().to_batches()[0])
 
 
 def _preview_fields(tables: Mapping[str, TableInfo]) -> list[pa.Field]:
-    fields = [CAPTURES.field(name) for name in ("sample_id", "pid", "camid", "split", "role")]
+    fields = [CAPTURES.field(name) for name in _CAPTURE_COLUMNS]
     for name, table in tables.items():
         column = "captions" if table.modality == "text" else "image"
         fields.append(pa.field(name, table_schema(table.spec).field(column).type))
     return fields
 
 
-def _wide(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    capture = rows["captures"]
-    wide = {name: capture[name] for name in ("sample_id", "pid", "camid", "split", "role")}
-    for name, row in rows.items():
-        if name != "captures":
-            wide[name] = row["captions"] if "captions" in row else row["image"]
-    return wide
+def _side_by_side(rows: Mapping[str, pa.Table], schema: pa.Schema) -> pa.Table:
+    """Columns of the preview, from rows of all tables."""
+    captures = rows["captures"]
+    columns = [captures[name] for name in schema.names if name in _CAPTURE_COLUMNS]
+    columns += [table["captions" if "captions" in table.column_names else "image"] for table in list(rows.values())[1:]]
+    return pa.Table.from_arrays(columns, schema=schema.remove_metadata())

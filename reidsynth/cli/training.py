@@ -74,8 +74,8 @@ def train_ir_gan(  # noqa: PLR0913 - one argument for each option
     Whole people, scenes or files are held out and scored after every epoch, beside three baselines that learn nothing:
     luminance, inverted luminance, and the mean training image. A run that was killed goes on where it was. Options for
     --set: height, width, downs, channels, discriminator_channels, dropout, batch_size, epochs, decay_epochs, lr,
-    discriminator_lr, beta1, l1_weight, ssim_weight, flip, seed, precision, held_out_limit, sheet_rows, log_every,
-    save_every, keep, threads.
+    discriminator_lr, beta1, l1_weight, ssim_weight, ssim_offset, flip, seed, precision, held_out_limit, sheet_rows,
+    log_every, save_every, keep, threads.
     """
     choice("--target", target, ("ir", "sketch"))
     choice("--view", view, ("crops", "pairs"))

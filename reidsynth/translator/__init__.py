@@ -8,8 +8,9 @@ CVPR 2020. No weights are public, so the toolkit trains its own.
 What is decided here, and what differs from the authors' released code:
 
 - Seven downs by default, for 256x128 and 384x128 (theirs: eight or nine, for squares).
-- SSIM is taken on the range that images really have, 2 from black to white (theirs takes 1), and edits nothing (theirs
-  moves its inputs in place).
+- SSIM is taken on the range that images really have, 2 from black to white (theirs takes 1), and on the images as they
+  are, -1..1 (theirs moves its inputs in place); `ssim_offset=1` moves them for it, which did better on the drawn world
+  (benchmarks/translator.py).
 - The discriminator answers with logits and the losses take them, which is the same as sigmoids and their cross-entropy,
   without the overflow. It has no attention layer, and its depth follows the images' size.
 - The generator runs in eval mode when it translates, so that no image depends on what stands beside it in the batch

@@ -94,13 +94,13 @@ def generator_losses(
     *,
     l1_weight: float = L1_WEIGHT,
     ssim_weight: float = SSIM_WEIGHT,
+    ssim_offset: float = 0.0,
 ) -> dict[str, torch.Tensor]:
     r"""What the generator minimises.
 
-    .. math:: L_G = BCE(D_{pixel}, 1) + BCE(D_{global}, 1) + 100 \|G - t\|_1 + 100 (1 - SSIM(G + 1, t + 1))
+    .. math:: L_G = BCE(D_{pixel}, 1) + BCE(D_{global}, 1) + 100 \|G - t\|_1 + 100 (1 - SSIM(G, t))
 
-    Means over pixels and images. SSIM compares brightness by ratios, so both images are moved from -1..1 to 0..2 for it
-    (the authors move them in place): there it is the same number as on 8 bits. Reference: InfraGAN, section 3.
+    Means over pixels and images; SSIM on the range 2 of the images as they are. Reference: InfraGAN, section 3.
 
     Args:
         judged: the discriminator's logits on what was made: per pixel (N, 1, H, W), global (N, 1).
@@ -108,6 +108,8 @@ def generator_losses(
         true: the same shape.
         l1_weight: of the absolute error.
         ssim_weight: of the structural error.
+        ssim_offset: added to both images for SSIM, which compares brightness by ratios: with 1, which moves them to
+            0..2, it is the number that their 8-bit forms have.
 
     Returns:
         Scalars `total`, `pixel`, `global`, `l1`, `ssim`; the last two before weighting, `ssim` as 1 - SSIM.
@@ -115,7 +117,7 @@ def generator_losses(
     pixel, whole = (_cross_entropy(logits, 1.0) for logits in judged)
     made, true = made.float(), true.float()
     l1 = F.l1_loss(made, true)
-    structure = 1.0 - ssim(made + 1.0, true + 1.0, data_range=2.0).mean()
+    structure = 1.0 - ssim(made + ssim_offset, true + ssim_offset, data_range=2.0).mean()
     total = pixel + whole + l1_weight * l1 + ssim_weight * structure
     return {"total": total, "pixel": pixel, "global": whole, "l1": l1, "ssim": structure}
 

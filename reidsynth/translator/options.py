@@ -38,6 +38,7 @@ class TranslatorOptions:
         beta1: of both Adams.
         l1_weight: of the absolute error.
         ssim_weight: of the structural error.
+        ssim_offset: added to both images (-1..1) for SSIM; 1 judges brightness from black on, as on 8 bits.
         flip: share of pairs that are mirrored, photograph and target alike.
         seed: of weights, order, mirroring, dropout and the choice of pairs that are held out.
         precision: `auto` is float32 on a CPU and mixed bfloat16 or float16 on CUDA.
@@ -63,6 +64,7 @@ class TranslatorOptions:
     beta1: Share = 0.5
     l1_weight: Annotated[float, Field(ge=0)] = L1_WEIGHT
     ssim_weight: Annotated[float, Field(ge=0)] = SSIM_WEIGHT
+    ssim_offset: Annotated[float, Field(ge=0)] = 0.0
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     seed: Annotated[int, Field(ge=0)] = 0
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

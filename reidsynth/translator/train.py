@@ -190,7 +190,8 @@ def training_step(
     state.discriminator.requires_grad_(False)
     with accelerator.autocast():
         judged = state.discriminator(photos, made)
-    g_losses = generator_losses(judged, made, targets, l1_weight=options.l1_weight, ssim_weight=options.ssim_weight)
+    weights = {"l1_weight": options.l1_weight, "ssim_weight": options.ssim_weight, "ssim_offset": options.ssim_offset}
+    g_losses = generator_losses(judged, made, targets, **weights)
     state.optimizers[0].zero_grad(set_to_none=True)
     accelerator.backward(g_losses["total"])
     state.optimizers[0].step()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reidsynth.gates import judge
-from reidsynth.language import _REFUSAL, contradictions, is_fragment, is_refusal
+from reidsynth.language import _FRAGMENT, _REFUSAL, contradictions, is_fragment, is_refusal
 from reidsynth.schema import Text
 from reidsynth.sources import build_source
 from reidsynth.thresholds import AS_SHIPPED
@@ -100,6 +100,18 @@ def test_captions_of_somebody_else_are_noticed(drawn):
 def test_refusals_and_boilerplate(caption):
     assert is_refusal(caption)
     assert judge("text", Text((caption,))).reason == "refusal or boilerplate"
+
+
+def test_no_fragment_is_passed_over_for_the_sake_of_speed():
+    pieces = [*'`{}<>[]|\\*_#~^":;&\ufffd()=/. aAzZé1', "http", "www", "null", "undefined", "NaN", "amp", "man", "```"]
+    rng = random.Random(0)
+    found = 0
+    for _ in range(20_000):
+        told = "".join(rng.choices(pieces, k=rng.randint(1, 7)))
+        coded = _FRAGMENT.search(told) is not None
+        assert not coded or is_fragment(told), told
+        found += coded
+    assert 5000 < found < 19_000
 
 
 def test_no_refusal_is_passed_over_for_the_sake_of_speed():

@@ -88,7 +88,7 @@ def test_losses_by_hand():
     made, true = torch.full((2, 1, 16, 16), 0.5), torch.full((2, 1, 16, 16), 0.25)
     found = generator_losses(logits(0.0, math.log(3.0)), made, true)
     c1 = 0.02**2
-    alike = (2 * 1.5 * 1.25 + c1) / (1.5**2 + 1.25**2 + c1)  # flat images: only their means count, from black on
+    alike = (2 * 0.5 * 0.25 + c1) / (0.5**2 + 0.25**2 + c1)  # flat images: only their means count
     assert float(found["pixel"]) == pytest.approx(math.log(2))
     assert float(found["global"]) == pytest.approx(math.log(4 / 3))
     assert float(found["l1"]) == pytest.approx(0.25)
@@ -100,11 +100,15 @@ def test_losses_by_hand():
     assert float(judged["total"]) == pytest.approx(0.5 * (math.log(2) + math.log(4 / 3) + math.log(4) + math.log(2)))
 
 
-def test_the_losss_structure_is_that_of_eight_bits():
-    """Around middle grey, where signed values would change their sign, it is the SSIM of the images that are stored."""
+def test_the_losss_structure_can_be_that_of_eight_bits():
+    """Around middle grey, where signed values change their sign, an offset makes it that of the images as stored."""
     rng = np.random.default_rng(0)
     made, true = (torch.from_numpy(rng.integers(100, 160, (2, 1, 16, 16), np.uint8)) for _ in range(2))
-    found = generator_losses(logits(0.0, 0.0), scaled(made), scaled(true))["ssim"]
+    found = generator_losses(logits(0.0, 0.0), scaled(made), scaled(true), ssim_offset=1.0)["ssim"]
+    untouched = generator_losses(logits(0.0, 0.0), scaled(made), scaled(true))["ssim"]
+    slow = [slow_ssim(scaled(made)[n, 0].numpy(), scaled(true)[n, 0].numpy(), 2.0) for n in range(2)]
+    assert float(untouched) == pytest.approx(1 - np.mean(slow), abs=1e-4)
+    assert abs(float(untouched) - float(found)) > 0.1
     assert float(found) == pytest.approx(1 - float(ssim(made.float(), true.float(), data_range=255.0).mean()), abs=1e-4)
     assert torch.equal(levels(scaled(made)), made)
 
