@@ -19,12 +19,12 @@ three rounds, with short jobs of ours beside the first two:
 
 So the pipeline takes 1.16, 1.14 and 1.16 times the CPU time of the operations alone, and 0.95, 0.89 and 0.97 times that
 of the script (by the clock 0.97, 0.85 and 1.00), with every row checked, scored and resumable. After a few more savings
-one process took 39.2 s against 35.3 in the best of five rounds (1.11), with ratios of 1.08 to 1.25 and a median of 1.18:
+one process took 39.2 s against 35.3 in the best of five rounds (1.11); round by round 1.08 to 1.25, median 1.18:
 the aim was 1.15, and on this machine it can't be told whether it is reached. What is left are the scores of the gates
 (.25 ms a crop), the photograph's path and checksum (.07), writing (.1), the preview and the shared captions (.1).
-At 1,500 crops it was 1.65 times the
-script's before steps without a network shared one pass over the rows, when each decoded every photograph again, every
-worker imported controlnet_aux, and PNG files were compressed with Pillow's default.
+At 1,500 crops it was 1.65 times the script's before steps without a network shared one pass over the rows, when each
+decoded every photograph again, every worker imported controlnet_aux, and PNG files were compressed with Pillow's
+default.
 """
 
 from __future__ import annotations
