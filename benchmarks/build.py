@@ -7,7 +7,7 @@ has no checks, no resumption, no verdicts. "Alone" are the operations and codecs
 time is that of all processes, imports of the workers included; the ways take turns. The table gives the best round of
 each; the ratios below it are taken round by round.
 
-Measured on a 2-core machine (AMD EPYC, Zen 4) whose speed itself went up and down by a tenth, three runs of two, two and
+Measured on a 2-core machine (AMD EPYC, Zen 4) whose speed itself went up and down by a tenth: runs of two, two and
 three rounds, with short jobs of ours beside the first two:
 
     | 5,000 crops of 128x64 | wall s | CPU s | crops a CPU second |
