@@ -6,8 +6,9 @@ and, on the first seed's world, a training whose queries meet anybody's photogra
 frozen encoder knows, and in 150 steps it does not forget all of it. Takes about four minutes a seed on two cores.
 Nothing was chosen on these seeds: choices were made on worlds 101 to 103.
 
-Measured on a 2-core machine without other load, seed 0: draw the world and synthesise its missing modalities 54 s;
-train FlexiReID on it 91 s; evaluate seven query modes 19 s; search, rank lists, curves 29 s; in all 193 s.
+Measured on a 2-core machine without other load, seed 0: draw the world and synthesise its missing modalities 53 s;
+train FlexiReID on it 158 s; evaluate seven query modes 32 s; search, rank lists, curves 31 s; in all 274 s (once, on
+another day, 193 s).
 
     | rank 1, percent | T->R | S->R | I->R | T+S->R | T+I->R | S+I->R | T+S+I->R | R->R | mean of seven |
     |---|---|---|---|---|---|---|---|---|---|
