@@ -26,7 +26,8 @@ nothing tells where its strokes lie. The margin over the mean image is 1.6 dB an
 learns, not how well it does on photographs.
 
 With SSIM taken on the images as they are, -1..1, which is the default (`--ssim-offset 0`), an earlier run for infrared
-ended at 19.43 dB and .590, still above the mean image; for sketches it was not measured.
+ended at 19.43 dB and .590, still above the mean image; for sketches it was not measured. Both runs are older than
+the option: the loss held the one or the other.
 
     | network | crops | images/s, a core | training pairs/s, a core |
     |---|---|---|---|
