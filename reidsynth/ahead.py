@@ -14,7 +14,7 @@ from reidsynth import grouping, rows, shared_captions
 from reidsynth.errors import UserError
 from reidsynth.manifest import step_shard_key
 from reidsynth.passes import Planned, carry_out
-from reidsynth.storage import sha256_file
+from reidsynth.storage import shard_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -71,7 +71,7 @@ class Ahead:
             return self.job.key
         step = next(step for step in self.steps if step.spec.name == table)
         files = self.job.files | dict(self.finals)
-        contents = [sha256_file(folder / files[name]) for name in ("captures", *step.made.inputs)]
+        contents = [shard_sha256(folder / files[name]) for name in ("captures", *step.made.inputs)]
         return step_shard_key(step.made, step.spec, contents)
 
 

@@ -35,7 +35,7 @@ SCORES: dict[str, tuple[str, ...]] = {
     ),
 }
 
-VERSION = 2
+VERSION = 3
 """Of scores and default thresholds: part of the content key of all that they judge."""
 
 _PART = 0.01  # of a mask: smaller parts are specks
@@ -95,20 +95,25 @@ def _wrong_size(made: np.ndarray | Text, photo: np.ndarray | None) -> str | None
 
 
 def _grey(image: np.ndarray | Text) -> np.ndarray:
+    total, channels = _total(image)
+    return total if channels == 1 else total / channels
+
+
+def _total(image: np.ndarray | Text) -> tuple[np.ndarray, int]:
+    """Sum of the channels (H, W), and how many they are."""
     assert isinstance(image, np.ndarray), "image modalities are judged on arrays"
     if image.ndim == 2:
-        return image
+        return image, 1
     total = image[..., 0].astype(np.uint16)  # a mean over the last axis takes numpy five times as long
     for channel in range(1, image.shape[2]):
         total += image[..., channel]
-    grey: np.ndarray = total / image.shape[2]
-    return grey
+    return total, image.shape[2]
 
 
 def _measure_rgb(image: np.ndarray | Text) -> Scores:
-    grey = _grey(image)
-    mean, std = _mean_std(grey)
-    return {"mean": mean, "std": std}
+    total, channels = _total(image)
+    mean, std = _mean_std(total)
+    return {"mean": mean / channels, "std": std / channels}
 
 
 def _mean_std(grey: np.ndarray) -> tuple[float, float]:
@@ -126,7 +131,7 @@ def _check_rgb(scores: Scores, limits: Thresholds) -> str | None:
 def _measure_mask(image: np.ndarray | Text) -> Scores:
     import cv2
 
-    person = (_grey(image) > 127).astype(np.uint8)
+    person = (_grey(image) > 127).view(np.uint8)
     edge = np.concatenate([person[0], person[-1], person[:, 0], person[:, -1]])
     total = cv2.countNonZero(person)
     # OpenCV's other labelling of blocks of 2x2 pixels: the same areas in half of the time.

@@ -31,7 +31,7 @@ from reidsynth.manifest import (
 from reidsynth.measurements import joined
 from reidsynth.schema import ROWS_PER_GROUP, TableSpec
 from reidsynth.spending import Allowance
-from reidsynth.storage import sha256_file
+from reidsynth.storage import shard_sha256
 from reidsynth.tables import shard_key, shard_writer
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def shard_infos(out: Path, jobs: Sequence[Job], table: str) -> tuple[ShardInfo, 
             split=job.split,
             rows=job.rows,
             bytes=(out / job.files[table]).stat().st_size,
-            sha256=sha256_file(out / job.files[table]),
+            sha256=shard_sha256(out / job.files[table]),
             key=job.key,
         )
         for job in jobs

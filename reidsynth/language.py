@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -191,9 +192,9 @@ def contradictions(caption: str, attributes: Mapping[str, str | None]) -> tuple[
     for region, fields in _COLOUR_FIELDS.items():
         if not attributes.get(fields[0]):
             continue  # what is unknown contradicts nothing
-        known = _compatible(" ".join(attributes.get(field) or "" for field in fields).split())
-        told = {name for at, noun in nouns if _REGION[noun] == region for name in _colours_before(words, at)}
-        if known and told and not told & known:
+        places = [at for at, noun in nouns if _REGION[noun] == region]
+        told = {name for at in places for name in _colours_before(words, at)}
+        if told and not told & (known := _names(" ".join(attributes.get(field) or "" for field in fields))) and known:
             found.append(region)
     kind = _LOWER_KINDS.get((attributes.get("lower_type") or "").split(" ")[-1])
     kinds = {_lower_kind(words, at) for at, noun in nouns if noun in _LOWER_KINDS} - {None}
@@ -230,6 +231,11 @@ def _compatible(words: Iterable[str]) -> set[str]:
     colours = [word for part in words for word in part.strip(",").split("-") if word in _COLOURS]
     shaded = {at for at, word in enumerate(colours[:-1]) if word == "dark"}
     return {name for at, word in enumerate(colours) if at not in shaded for name in _COLOURS[word].split()}
+
+
+@lru_cache(maxsize=1024)
+def _names(words: str) -> frozenset[str]:
+    return frozenset(_compatible(words.split()))
 
 
 def _lower_kind(words: Sequence[str], at: int) -> str | None:

@@ -20,7 +20,7 @@ from reidsynth.manifest import Manifest, ShardInfo, StepInfo, step_shard_key
 from reidsynth.reader import TableReader
 from reidsynth.schema import TableSpec
 from reidsynth.steps import Step, build_step
-from reidsynth.storage import sha256_file
+from reidsynth.storage import shard_sha256
 from reidsynth.tables import shard_key
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Pass:
         """Key of one of its files, once those before it are finished."""
         step = next(step for step in self.steps if step.spec.name == table)
         contents = [
-            self.contents[name] if name in self.contents else sha256_file(folder / self.finals[name])
+            self.contents[name] if name in self.contents else shard_sha256(folder / self.finals[name])
             for name in ("captures", *step.made.inputs)
         ]
         return step_shard_key(step.made, step.spec, contents)
@@ -203,7 +203,7 @@ def _content(manifest: Manifest, table: str, file: str, key: str) -> str:
     """Checksum that a finished shard is known by: the one on record, or else that of its file."""
     shards = manifest.tables[table].shards if table in manifest.tables else ()
     recorded = next((shard for shard in shards if (shard.file, shard.key) == (file, key)), None)
-    return sha256_file(manifest.path / file) if recorded is None else recorded.content
+    return shard_sha256(manifest.path / file) if recorded is None else recorded.content
 
 
 def order(step: Planned) -> Order:
@@ -274,11 +274,14 @@ def carry_out(
         table -> its rows.
     """
     made: dict[str, pa.RecordBatch] = {}
-    for asked in orders:
+    for number, asked in enumerate(orders):
         step = _step(asked.name, asked.method, asked.fields, asked.weights)
         spec = replace(step.output(), limits=asked.limits)
         given = {table: specs[table] for table in asked.inputs}
-        block[spec.name] = rows.step_rows(process or step.process, block, inputs=given, output=spec, decoded=decoded)
+        read_later = any(spec.name in later.inputs for later in orders[number + 1 :])
+        block[spec.name] = rows.step_rows(
+            process or step.process, block, inputs=given, output=spec, decoded=decoded, keep=read_later
+        )
         specs[spec.name] = spec
         made[spec.name] = rows.laid_out(block[spec.name], spec)
     return made

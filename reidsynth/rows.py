@@ -218,6 +218,7 @@ def step_rows(
     inputs: Mapping[str, TableSpec],
     output: TableSpec,
     decoded: dict[tuple[str, int], np.ndarray] | None = None,
+    keep: bool = False,
 ) -> list[dict[str, Any]]:
     """Run a step over a block of rows: decode once, sort by size, process in batches, encode, judge.
 
@@ -226,8 +227,8 @@ def step_rows(
         block: table -> rows, `captures` and the inputs, row-aligned.
         inputs: table -> its specification.
         output: the table that is made.
-        decoded: (table, row of the block) -> pixels that earlier steps on this block have decoded or made; this step
-            adds its own, as they would be decoded again.
+        decoded: (table, row of the block) -> pixels that earlier steps on this block have decoded or made.
+        keep: whether this step adds its own, as they would be decoded again, for a later one.
 
     Returns:
         One row for each capture, in order.
@@ -247,7 +248,7 @@ def step_rows(
         made = process([sample for _, sample in part])
         for (number, sample), result in zip(part, made, strict=True):
             values[number] = _made_row(sample, output, result)
-            if result.image is not None and IMAGE_FORMAT == "png":  # lossless: these are the pixels that are stored
+            if keep and result.image is not None and IMAGE_FORMAT == "png":  # lossless: the pixels that are stored
                 decoded[output.name, number] = _as_stored(result.image, output)
     return values
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from reidsynth import gates
 from reidsynth.schema import ROWS_PER_GROUP
-from reidsynth.tables import shard_key, shard_writer, table_schema
+from reidsynth.tables import DRAFT, shard_key, shard_writer, table_schema
 from reidsynth.thresholds import DEFAULT, Thresholds
 
 if TYPE_CHECKING:
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from reidsynth.schema import TableSpec
 
 DRAFTS = ".drafts"
+_SCORE = "identities"
 
 
 def draft(file: str) -> str:
     """Where a shard of a text table is written first."""
-    return f"{DRAFTS}/{file.removesuffix('.parquet')}.draft"
+    return f"{DRAFTS}/{file.removesuffix('.parquet')}{DRAFT}"
 
 
 def settle(
@@ -78,7 +79,8 @@ def _hashes(file: Path) -> list[list[int]]:
 
 def _read(file: Path, columns: list[str] | None = None) -> pa.Table:
     """Columns of one shard; by its absolute path, since pyarrow takes `a:b/c` for an address."""
-    return pq.read_table(file.absolute(), columns=columns, partitioning=None)
+    with pq.ParquetFile(file.absolute()) as shard:
+        return shard.read(columns, use_threads=False)
 
 
 def _hash(caption: str) -> int:
@@ -113,22 +115,35 @@ def _settle_shard(
     key = shard_key(source)
     assert key is not None, "shards are settled once they are all there"
     table = _read(source)
-    before = table.select(["verdict", "reason", "scores"]).to_pylist()
-    after = [_settled(row, count, judge) for row, count in zip(before, sharing, strict=True)]
-    if source == file and after == before:
+    before = [table[name].to_pylist() for name in ("verdict", "reason")]
+    after = [
+        (verdict, reason) if count is None else _outcome(judge(verdict, reason, count))
+        for verdict, reason, count in zip(*before, sharing, strict=True)
+    ]
+    scores = table["scores"].combine_chunks()
+    identities = pa.array([None if count is None else float(count) for count in sharing], pa.float64())
+    if source == file and after == list(zip(*before, strict=True)) and scores.field(_SCORE).equals(identities):
         return
     schema = table_schema(spec)
-    for name in ("verdict", "reason", "scores"):
-        values = pa.array([row[name] for row in after], schema.field(name).type)
-        table = table.set_column(table.schema.get_field_index(name), name, values)
+    verdicts, reasons = zip(*after, strict=True) if after else ((), ())
+    columns = {
+        "verdict": pa.array(verdicts, pa.string()),
+        "reason": pa.array(reasons, pa.string()),
+        "scores": _with_field(scores, _SCORE, identities),
+    }
+    for name, values in columns.items():
+        table = table.set_column(table.schema.get_field_index(name), schema.field(name), values)
     with shard_writer(file, schema, key=key) as write:
         for batch in table.combine_chunks().to_batches(max_chunksize=4 * ROWS_PER_GROUP):
             write(batch)
 
 
-def _settled(row: dict[str, Any], sharing: int | None, judge: Callable[..., gates.Verdict]) -> dict[str, Any]:
-    if sharing is None:
-        return row
-    verdict = judge(row["verdict"], row["reason"], sharing)
-    scores = row["scores"] | {"identities": float(sharing)}
-    return {"verdict": verdict.verdict, "reason": verdict.reason, "scores": scores}
+def _outcome(verdict: gates.Verdict) -> tuple[str, str | None]:
+    return verdict.verdict, verdict.reason
+
+
+def _with_field(rows: pa.StructArray, name: str, values: pa.Array) -> pa.StructArray:
+    """The same rows with other values in one field."""
+    fields = list(rows.type)
+    arrays = [values if field.name == name else rows.field(field.name) for field in fields]
+    return pa.StructArray.from_arrays(arrays, fields=fields, mask=rows.is_null())

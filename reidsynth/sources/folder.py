@@ -202,11 +202,12 @@ class Folder:
     def _splits(self) -> dict[str, list[Record]]:
         found = self._listed[0]
         shared = self._shared_out(found)
+        dataset = self.dataset()
         splits: dict[str, list[Record]] = {}
         seen: dict[str, str] = {}
         for each in found:
             split, role = _place(each, shared.get(self._numbers[each.pid], _DEFAULT_SPLIT))
-            sample_id = listing.stem_id(self.dataset(), each.path)
+            sample_id = listing.stem_id(dataset, each.path)
             if sample_id in seen:
                 raise UserError(
                     f"{seen[sample_id]!r} and {each.path!r} have the same sample id {sample_id!r} (path without "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
 from reidsynth.manifest import MANIFEST_FILE
 from reidsynth.pipeline import run_step
+from reidsynth.storage import shard_sha256, writing
 from reidsynth.validate import validate
 
 
@@ -219,3 +221,11 @@ def test_checksum_follows_the_data(noise, run, tmp_path):
     other = ingest(tmp_path / "c", "noise", {"rows": 8, "seed": 1}, run=run)
     assert first.checksum == again.checksum != other.checksum
     assert jobs.ROWS_PER_BLOCK % 100 == 0
+
+
+def test_the_checksum_of_a_shard_that_was_replaced_is_the_new_one(tmp_path):
+    for content in (b"first", b"other", b"third"):  # as long as one another
+        with writing(tmp_path / "shard.parquet") as handle:
+            handle.write(content)
+        for _ in range(2):
+            assert shard_sha256(tmp_path / "shard.parquet") == hashlib.sha256(content).hexdigest()
