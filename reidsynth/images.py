@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from reidsynth.errors import reason
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -180,8 +182,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise UnreadableImage(f"more than {MAX_PIXELS // 1_000_000} megapixels") from None
     except Exception as error:  # noqa: BLE001 - Pillow's decoders raise almost anything on damaged bytes
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UnreadableImage(f"damaged image: {reason}") from None
+        raise UnreadableImage(f"damaged image: {reason(error, 120)}") from None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
 

@@ -60,15 +60,24 @@ def settle(
         drafted = [out / draft(job.files[spec.name]) for job in chosen]
         given = [file if job.done(out) else first for job, file, first in zip(chosen, finished, drafted, strict=True)]
         capture_files = [out / shard.file for shard in captures if shard.split == split]
-        pids = [_read(file, ["pid"])["pid"].to_numpy() for file in capture_files]
         hashes = [_hashes(file) for file in given]
-        shared = _Shared(hashes, pids)
+        shared = _Shared(hashes, _persons(capture_files))
         for source, file, rows in zip(given, finished, hashes, strict=True):
             judged = partial(gates.judge_shared, people=shared.people, limits=limits)
             _settle_shard(source, file, [shared.most(captions) for captions in rows], judged, spec)
     shutil.rmtree(out / DRAFTS / spec.name, ignore_errors=True)
     if (out / DRAFTS).is_dir() and not any((out / DRAFTS).iterdir()):
         (out / DRAFTS).rmdir()
+
+
+def _persons(files: Sequence[Path]) -> list[np.ndarray]:
+    """Number of each row's person; equal numbers of different data sets are different people."""
+    read = [_read(file, ["dataset", "pid"]) for file in files]
+    datasets = pa.concat_tables(read)["dataset"].combine_chunks().dictionary_encode()
+    pids = np.concatenate([table["pid"].to_numpy() for table in read])
+    dense = np.unique(pids, return_inverse=True)[1]
+    numbers = dense * len(datasets.dictionary) + datasets.indices.to_numpy()
+    return np.split(numbers, np.cumsum([table.num_rows for table in read])[:-1])
 
 
 def _hashes(file: Path) -> list[list[int]]:
@@ -91,14 +100,14 @@ def _hash(caption: str) -> int:
 class _Shared:
     """People for each caption that more than one person has."""
 
-    def __init__(self, hashes: Sequence[Sequence[Sequence[int]]], pids: Sequence[np.ndarray]) -> None:
+    def __init__(self, hashes: Sequence[Sequence[Sequence[int]]], persons: Sequence[np.ndarray]) -> None:
         keys: list[int] = []
         people: list[int] = []
-        for rows, persons in zip(hashes, pids, strict=True):
-            for captions, pid in zip(rows, persons, strict=True):
+        for rows, numbers in zip(hashes, persons, strict=True):
+            for captions, person in zip(rows, numbers.tolist(), strict=True):
                 keys.extend(captions)
-                people.extend([int(pid)] * len(captions))
-        self.people = len(np.unique(np.concatenate(pids))) if pids else 0
+                people.extend([person] * len(captions))
+        self.people = len(np.unique(np.concatenate(persons)))
         pairs = np.unique(np.array([keys, people], dtype=np.int64), axis=1)
         found, counts = np.unique(pairs[0], return_counts=True)
         many = counts > 1

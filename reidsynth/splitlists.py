@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from reidsynth import listing
-from reidsynth.errors import UserError
+from reidsynth.errors import UserError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,8 +115,7 @@ def matlab(path: Path, keys: Iterable[str]) -> dict[str, np.ndarray]:
         values = loadmat(path, variable_names=wanted, verify_compressed_data_integrity=True)
     except Exception as error:  # noqa: BLE001 - the reader raises almost anything on damaged bytes
         raise UserError(
-            f"{str(path)!r} is no readable MATLAB file of format 5 ({str(error)[:80] or type(error).__name__}): copy "
-            "the official file again"
+            f"{str(path)!r} is no readable MATLAB file of format 5 ({reason(error)}): copy the  official file again"
         ) from None
     missing = [key for key in wanted if key not in values]
     if missing:

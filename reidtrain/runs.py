@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +30,29 @@ from reidtrain.config import RunConfig, SelectConfig, differences, parse_config
 from reidtrain.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from reidtrain.backbones import DualEncoder
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Hold a run folder, made if needed, against a second training; the lock ends with the process, however it ends.
+
+    Raises:
+        UserError: another process trains in it, or it is a file.
+    """
+    if run.is_file():
+        raise UserError(f"{run} is a file: choose another folder for the run")
+    run.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise UserError(f"another process is training in {run}: wait for it, or choose another --out") from error
+    finally:
+        os.close(descriptor)
 
 
 def prepare_folder(run: Path, config: RunConfig, *, overwrite: bool = False) -> None:
@@ -44,10 +69,11 @@ def prepare_folder(run: Path, config: RunConfig, *, overwrite: bool = False) -> 
         UserError: when it holds something else, or a run of another configuration.
     """
     file = run / CONFIG
-    if not _is_run(run) and (run.is_file() or (run.exists() and any(run.iterdir()))):
+    if not _is_run(run) and run.exists() and any(run.iterdir()):
         raise UserError(f"{run} is not empty and holds no run: choose another folder for the run")
     if overwrite and file.exists():
-        shutil.rmtree(run)
+        for path in run.iterdir():  # the folder itself is locked
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     if file.exists() and checkpoints(run):
         try:
             old = parse_config(json.loads(file.read_text(encoding="utf-8")), str(file))

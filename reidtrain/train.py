@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from reidtrain.identities import with_classes
 from reidtrain.objectives import OBJECTIVES
 from reidtrain.optim import Group, build_optimizer, parameter_groups, rate_factor, set_rate
 from reidtrain.runlog import RunLog
-from reidtrain.runs import mark_best, prepare_folder, resume, sidecar
+from reidtrain.runs import held, mark_best, prepare_folder, resume, sidecar
 from reidtrain.selection import selection_split, validate
 from reidtrain.stages import Stage, begin, due, stage_at
 from reidtrain.trackers import open_trackers, require_loggers
@@ -49,15 +50,21 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
         The run folder.
 
     Raises:
-        UserError: when the folder holds another run, the data changed, or the configuration does not fit the data.
+        UserError: when the folder holds another run, another process trains in it, the data changed, or the
+            configuration does not fit the data.
     """
     run = Path(run)
     config = with_classes(config)
     accelerator = _accelerator(config)
-    if accelerator.is_main_process:
-        prepare_folder(run, config, overwrite=overwrite)
-    accelerator.wait_for_everyone()
+    with held(run) if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            prepare_folder(run, config, overwrite=overwrite)
+        accelerator.wait_for_everyone()
+        _train(config, run, accelerator)
+    return run
 
+
+def _train(config: RunConfig, run: Path, accelerator: Accelerator) -> None:
     # What is trained, on what, how.
     bare, backbone = assemble(config)
     dataset = training_data(config, backbone)
@@ -106,7 +113,6 @@ def train(config: RunConfig, run: str | Path, *, overwrite: bool = False) -> Pat
                     prune(run, config.train.keep)
                 accelerator.wait_for_everyone()
                 log.restart_clock()
-    return run
 
 
 def _stage_of(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     "Then: reidsynth build-ir data/market --method gan --set model=runs/lwir",
 )
 def train_ir_gan(  # noqa: PLR0913 - one argument for each option
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", help="Run folder; made if needed, resumed if begun.")],
     target: Annotated[str, typer.Option("--target", help="What to make of photographs: ir or sketch.")] = "ir",
     manifest: Annotated[
@@ -86,6 +87,7 @@ def train_ir_gan(  # noqa: PLR0913 - one argument for each option
         raise UserError("--photos and --images go together: one holds the photographs, the other their partners")
     if background == "remove" and (llvip is not None or photos is not None):
         raise UserError("--background remove needs masks, which only a manifest holds: ingest the pairs, or keep it")
+    _refuse_idle(context, target, background)
 
     from reidsynth.translator.options import parse_options
     from reidsynth.translator.origins import FolderPairs, LlvipPairs, ManifestPairs, Stated
@@ -121,6 +123,30 @@ def train_ir_gan(  # noqa: PLR0913 - one argument for each option
     trained = train(sets, wanted, out, options=options, overwrite=overwrite)
     if trained.main:
         typer.echo(json.dumps(_as_values(trained), indent=1, ensure_ascii=False) if as_json else _as_text(trained))
+
+
+_OF = {
+    "--manifest": ("table", "split", "mask"),
+    "--llvip": ("view",),
+    "--photos": ("spectrum", "pattern", "called", "licence", "release"),
+}
+
+
+def _refuse_idle(context: typer.Context, target: str, background: str) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        UserError: one tells of pairs that are not given, of masks that are not read, or of another target.
+    """
+    told = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+    for origin, options in _OF.items():
+        idle = [f"--{name}" for name in options if name in told]
+        if idle and origin.removeprefix("--") not in told:
+            raise UserError(f"{', '.join(idle)} tells of pairs from {origin}, which is not given: add it, or drop that")
+    if "spectrum" in told and target != "ir":
+        raise UserError(f"--spectrum is of infrared images, and --target is {target}: drop it")
+    if "mask" in told and background != "remove":
+        raise UserError("--mask is read to erase the background only: add --background remove, or drop it")
 
 
 def choice(option: str, value: str, valid: tuple[str, ...]) -> None:

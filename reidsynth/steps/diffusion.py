@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 
 from reidsynth import gates, weights
 from reidsynth.draws import sample_seed
-from reidsynth.errors import UserError
+from reidsynth.errors import UserError, reason
 from reidsynth.schema import Made, Sample, TableSpec
 from reidsynth.steps import photo_inputs, require
 from reidsynth.steps.matte import Ground, matte
@@ -130,10 +130,9 @@ class Diffusion(ABC):
         except UserError:
             raise
         except Exception as error:  # diffusers and its parts raise almost anything on foreign files
-            reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
             raise UserError(
-                f"model={self.model!r} can't be opened as a pipeline for {self._purpose} ({reason}): pass a folder "
-                "that diffusers saved, or the name of one on the hub"
+                f"model={self.model!r} can't be opened as a pipeline for {self._purpose} ({reason(error)}): pass a "
+                "folder that diffusers saved, or the name of one on the hub"
             ) from error
         pipeline.set_progress_bar_config(disable=True)
         # One at a time costs a CPU nothing, and matrix products of another size may differ in their last bits.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reidsynth.errors import UserError
+from reidsynth.errors import UserError, reason
 from reidsynth.steps import onnx_sizes
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ def find(model: str, file: str | None, *, check: bool = True) -> Path:
     try:
         return Path(session.download_models())
     except Exception as error:  # noqa: BLE001 - requests, pooch and rembg raise many kinds; each means "not to be had"
-        reason = str(error).strip().splitlines()[0][:160] or type(error).__name__
         raise UserError(
             f"the model {model!r} needs the file {model}.onnx, which is not on this machine and can't be fetched "
-            f"({reason}): put it at {Path(session.model_dir()) / model}.onnx, or pass its path as --set file=PATH"
+            f"({reason(error)}): put it at {Path(session.model_dir()) / model}.onnx, or pass its path as "
+            "--set file=PATH"
         ) from None
 
 
@@ -148,7 +148,7 @@ def load(model: str, file: str | None, options: Options) -> Network:
     except UserError:
         raise
     except Exception as error:  # ONNX Runtime's errors share no public class
-        raise UserError(f"{path.name} can't be opened as an ONNX model ({str(error).strip()[:160]})") from error
+        raise UserError(f"{path.name} can't be opened as an ONNX model ({reason(error)})") from error
     session = opened.inner_session
     mean, std, size = _preparation(registered)
     shape = [given.shape for given in session.get_inputs()]

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from reidsynth import weights
-from reidsynth.errors import UserError
+from reidsynth.errors import UserError, reason
 from reidsynth.schema import Made, Sample, TableSpec
 from reidsynth.steps import photo_inputs
 from reidsynth.steps.matte import Ground, matte
@@ -131,10 +131,9 @@ class NetworkSketch(ABC):
                 warnings.simplefilter("ignore")  # about models of controlnet_aux that are not used here
                 network = self.network(file)
         except Exception as error:  # torch.load and load_state_dict raise almost anything on foreign bytes
-            reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
             raise UserError(
-                f"{file.name} does not hold the weights of {self.method} ({reason}): take the file that the network's "
-                "authors publish under that name"
+                f"{file.name} does not hold the weights of {self.method} ({reason(error)}): take the file that the "
+                "network's authors publish under that name"
             ) from error
         network = network.eval().requires_grad_(False).to(device)
         # Autocast would convert the weights for every batch; on CUDA it keeps in float32 what half precision harms.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
+from drawn_source import Noise
 
 from reidsynth import shared_captions
 from reidsynth.ingest import ingest
+from reidsynth.merging import merge
 from reidsynth.pipeline import run_step
 from reidsynth.steps import STEPS
 
@@ -69,3 +72,20 @@ def test_killed_between_drafts_and_the_gate_nothing_changes(manifest, run, monke
     made = run_step(manifest.path, "caption", "same", {"below": 20}, run=run)
     assert made.checksum == expected.checksum
     assert not (made.path / shared_captions.DRAFTS).exists()
+
+
+def test_equal_numbers_of_different_data_sets_are_different_people(manifest, run, monkeypatch, tmp_path):
+    records = Noise.records
+
+    def renamed(source, split):
+        return [replace(one, sample_id=one.sample_id.replace("noise", "hum")) for one in records(source, split)]
+
+    monkeypatch.setattr(Noise, "dataset", lambda source: "hum")
+    monkeypatch.setattr(Noise, "records", renamed)
+    other = ingest(tmp_path / "other", "noise", {"rows": 60, "seed": 1}, run=run)
+    both = merge([manifest, other], tmp_path / "both")
+    made = run_step(both.path, "caption", "same", {"below": 10, "gates": {"text_identities": 19}}, run=run)
+    found = {row["sample_id"]: row for row in rows(made)}
+    assert {row["scores"]["identities"] for name, row in found.items() if int(name[-5:]) < 20} == {20.0}
+    assert {row["scores"]["identities"] for name, row in found.items() if int(name[-5:]) >= 20} == {2.0}
+    assert {row["verdict"] for name, row in found.items() if int(name[-5:]) < 20} == {"fail"}

@@ -224,6 +224,14 @@ def test_several_sets_must_be_of_one_spectrum(demo, tmp_path):
         (["--llvip", "{empty}"], "is not LLVIP"),
         (["--llvip", "{empty}", "--target", "sketch"], "LLVIP holds infrared images, no sketches"),
         (["--llvip", "{empty}", "--background", "remove"], "needs masks, which only a manifest holds"),
+        (["--llvip", "{empty}", "--table", "ir"], "--table tells of pairs from --manifest, which is not given"),
+        (["--manifest", "{demo}", "--view", "pairs"], "--view tells of pairs from --llvip, which is not given"),
+        (
+            ["--manifest", "{demo}", "--spectrum", "nir", "--licence", "CC0"],
+            "--spectrum, --licence tells of pairs from --photos, which is not given",
+        ),
+        (["--manifest", "{demo}", "--target", "sketch", "--spectrum", "nir"], "--spectrum is of infrared images"),
+        (["--manifest", "{demo}", "--mask", "mask"], "--mask is read to erase the background only"),
         ([], "no pairs are given"),
     ],
 )

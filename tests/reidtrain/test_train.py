@@ -18,7 +18,7 @@ from reidtrain.checkpoint import assemble, checkpoints, fingerprint, load_run, r
 from reidtrain.config import SelectConfig
 from reidtrain.errors import UserError
 from reidtrain.runlog import read_log
-from reidtrain.runs import mark_best
+from reidtrain.runs import held, mark_best
 from reidtrain.train import train
 
 ELEVEN = ("train.steps=11", "train.save_every=4", "select.split=none", "train.keep=9")
@@ -125,6 +125,20 @@ def test_a_killed_run_goes_on_exactly(undisturbed, tiny_config, tmp_path):
     train(tiny_config(*ELEVEN), run)
     assert_same_end(undisturbed, run, 11)
     assert losses(run) == losses(undisturbed)
+
+
+def test_two_trainings_in_one_folder(undisturbed, tiny_config, tmp_path):
+    run = tmp_path / "run"
+    with held(run):
+        for overwrite in (False, True):
+            with pytest.raises(UserError, match=f"another process is training in {run}: wait for it, or choose"):
+                train(tiny_config(*ELEVEN), run, overwrite=overwrite)
+        assert not list(run.iterdir())
+    train(tiny_config(*ELEVEN), run)  # free again
+    assert_same_end(undisturbed, run, 11)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"notes\.txt is a file: choose another folder"):
+        train(tiny_config(*ELEVEN), tmp_path / "notes.txt", overwrite=True)
 
 
 def test_a_finished_run_is_left_as_it_is(undisturbed, tiny_config):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from reidsynth.errors import UserError
+from reidsynth.errors import UserError, reason
 
 _SIZE = (160, 80)
 _MALE, _BAG, _BACKPACK, _HAT, _, _TROUSERS, _LONG_HAIR, _JACKET = range(8)
@@ -91,8 +91,9 @@ def open_network(file: str) -> AttributeModel:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        reason = str(error).strip().splitlines()[0][:120]
-        raise UserError(f"attribute_model={path.name!r} is no ONNX model ({reason}): give another file") from error
+        raise UserError(
+            f"attribute_model={path.name!r} is no ONNX model ({reason(error)}): give another file"
+        ) from error
     shapes = [tuple(output.shape[1:]) for output in session.get_outputs()]
     takes = tuple(session.get_inputs()[0].shape[1:])
     if takes != (3, *_SIZE) or [shape[0] for shape in shapes] != [8, 2, 2]:

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from reidsynth import weights
-from reidsynth.errors import UserError
+from reidsynth.errors import UserError, reason
 from reidsynth.schema import Made, Sample, TableSpec
 from reidsynth.steps import photo_inputs
 from reidsynth.steps.captions.answers import Answer, BadAnswer, Styles, Variant, parse_answer, plain_answer
@@ -111,10 +111,9 @@ class VisionLanguage:
             dtype = torch_dtype(self.precision, device)
             model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, **options)
         except Exception as error:
-            reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
             raise UserError(
-                f"model={self.model!r} can't be opened as an image-text-to-text model ({reason}): pass a folder that "
-                "transformers saved with its processor, or the name of one on the hub"
+                f"model={self.model!r} can't be opened as an image-text-to-text model ({reason(error)}): pass a folder "
+                "that transformers saved with its processor, or the name of one on the hub"
             ) from error
         return Writer(processor, model.to(device).eval(), self.max_new_tokens)
 
