@@ -139,12 +139,12 @@ def _refuse_idle(context: typer.Context, target: str, background: str) -> None:
         UserError: one tells of pairs that are not given, of masks that are not read, or of another target.
     """
     told = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+    if "spectrum" in told and target != "ir":
+        raise UserError(f"--spectrum is of infrared images, and --target is {target}: drop it")
     for origin, options in _OF.items():
         idle = [f"--{name}" for name in options if name in told]
         if idle and origin.removeprefix("--") not in told:
             raise UserError(f"{', '.join(idle)} tells of pairs from {origin}, which is not given: add it, or drop that")
-    if "spectrum" in told and target != "ir":
-        raise UserError(f"--spectrum is of infrared images, and --target is {target}: drop it")
     if "mask" in told and background != "remove":
         raise UserError("--mask is read to erase the background only: add --background remove, or drop it")
 
