@@ -4,27 +4,27 @@ Both read the same folder of JPEG crops (drawn people), make a mask (GrabCut), a
 removed), a pseudo-infrared image (channel augmentation) and captions, and write Parquet, with two processes. The script
 calls the very same operations row by row inside one `datasets.Dataset.map(num_proc=2)` and ends with `to_parquet`; it
 has no checks, no resumption, no verdicts. "Alone" are the operations and codecs in one process, without any files. CPU
-time is that of all processes, imports of the workers included; the ways take turns. The table gives the best round of
-each; the ratios below it are taken round by round.
+time is that of all processes, imports of the workers included; the ways take turns. The table gives the median of the
+rounds; the ratios below it are taken round by round.
 
-Measured on a 2-core machine (AMD EPYC, Zen 4) whose speed itself went up and down by a tenth: runs of two, two and
-three rounds, with short jobs of ours beside the first two:
+Measured on an idle 2-core machine (AMD EPYC, Zen 4), five rounds:
 
     | 5,000 crops of 128x64 | wall s | CPU s | crops a CPU second |
     |---|---|---|---|
-    | reidsynth, one process | 37.9, 38.6, 40.1 | 37.7, 38.3, 39.9 | 133, 131, 125 |
-    | operations and codecs alone, one process | 32.5, 33.8, 34.4 | 32.4, 33.7, 34.2 | 154, 148, 146 |
-    | reidsynth, two processes | 22.1, 21.0, 23.2 | 41.5, 39.4, 43.9 | 121, 127, 114 |
-    | plain datasets.map script, two processes | 22.9, 24.5, 23.3 | 43.8, 44.4, 45.2 | 114, 113, 111 |
+    | operations and codecs alone, one process | 33.6 | 33.6 | 148.9 |
+    | reidsynth, one process | 36.3 | 36.2 | 138.2 |
+    | plain datasets.map script, two processes | 23.1 | 44.4 | 112.5 |
+    | reidsynth, two processes | 20.7 | 39.6 | 126.1 |
 
-So the pipeline takes 1.16, 1.14 and 1.16 times the CPU time of the operations alone, and 0.95, 0.89 and 0.97 times that
-of the script (by the clock 0.97, 0.85 and 1.00), with every row checked, scored and resumable. After a few more savings
-one process took 39.2 s against 35.3 in the best of five rounds (1.11); round by round 1.08 to 1.25, median 1.18:
-the aim was 1.15, and on this machine it can't be told whether it is reached. What is left are the scores of the gates
-(.25 ms a crop), the photograph's path and checksum (.07), writing (.1), the preview and the shared captions (.1).
-At 1,500 crops it was 1.65 times the script's before steps without a network shared one pass over the rows, when each
-decoded every photograph again, every worker imported controlnet_aux, and PNG files were compressed with Pillow's
-default.
+So the pipeline takes 1.06 times the CPU time of the operations alone (round by round 1.05 to 1.10), and 0.92 times that
+of the script (0.84 to 0.95; by the clock 0.92, 0.86 to 0.96), with every row checked, scored and resumable. Two runs of
+three rounds just before gave 1.09 (1.05 to 1.12) and 1.07 (1.05 to 1.22, where something else ran in one round), and
+0.89 and 0.86 times the script. What is left are the scores of the gates (.2 ms a crop), writing (.1), the photograph's
+path and checksum (.07). It was 1.14 to 1.16 while columns beside the images were dictionaries in groups of 100 rows
+(larger, and twice as slow to write), every shard was hashed once for each table made from it, and pixels were kept that
+no later step reads; at 1,500 crops it was 1.65 times the script's before steps without a network shared one pass over
+the rows, when each decoded every photograph again, every worker imported controlnet_aux, and PNG files were compressed
+with Pillow's default.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crops", type=int, default=5000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pairs", nargs="+", choices=("one", "two"), default=["one", "two"], help="processes")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -174,7 +174,7 @@ def main() -> None:
                 found[way].append(measure(work))
         print(f"{options.crops} crops of 128x64\n\n| | wall s | CPU s | crops a CPU second |\n|---|---|---|---|")
         for way, runs in found.items():
-            wall, cpu = (min(times) for times in zip(*runs, strict=True))
+            wall, cpu = (median(times) for times in zip(*runs, strict=True))
             print(f"| {way} | {wall:.1f} | {cpu:.1f} | {options.crops / cpu:.1f} |")
         for pair in options.pairs:
             theirs, mine = (found[way] for way in pairs[pair])
