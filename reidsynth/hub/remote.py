@@ -64,7 +64,7 @@ class Remote:
     def __init__(self, repository: str, api: HfApi | None = None, *, attempts: int = ATTEMPTS) -> None:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HFValidationError
-        from huggingface_hub.utils._validators import validate_repo_id
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # its list of names is not read
 
         named = repository_name(repository)
         if named is None:
