@@ -13,29 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
-
-from reidsynth.steps import onnx_sizes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "reidsynth"))
 
-from tiny_weights import node, tensor, value
+from tiny_weights import node, tensor, values
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-LAYOUT: onnx_sizes.Layout = {
-    "Model": {"graph": (7, "Graph")},
-    "Graph": {
-        "node": (1, "Node*"),
-        "initializer": (5, "Tensor*"),
-        "input": (11, "Value*"),
-        "output": (12, "Value*"),
-    },
-    "Node": {"input": (1, "string*"), "output": (2, "string*"), "op_type": (4, "string"), "attribute": (5, "Named*")},
-    "Named": {"name": (1, "string")},
-    "Tensor": {"name": (8, "string")},
-    "Value": {"name": (1, "string")},
-}
+NORMALISED = {"std": (0.229, 0.224, 0.225), "mean": (0.485, 0.456, 0.406)}
 
 
 def freed_network(path: Path, out: Path, side: int) -> None:
@@ -46,15 +31,14 @@ def freed_network(path: Path, out: Path, side: int) -> None:
         out: file to write.
         side: a multiple of 32.
     """
-    classes = onnx_sizes.messages(LAYOUT)
-    model = classes["Model"].FromString(path.read_bytes())
+    model = onnx.load(path)
     graph = model.graph
     resized = [each for each in graph.node if each.op_type == "Resize"]
     sides = map_sides(path, [name for each in resized for name in (each.input[0], each.output[0])])
     for number, each in enumerate(resized):
         scale = sides[2 * number + 1] / sides[2 * number]
         name = f"scale{number}"
-        graph.initializer.append(classes["Tensor"].FromString(constant(name, np.array([1, 1, scale, scale]))))
+        graph.initializer.append(tensor(name, np.array([1.0, 1.0, scale, scale])))
         each.input[:] = [each.input[0], "", name]
     for each in graph.node:
         if each.op_type == "AveragePool":  # over the whole map, in these networks
@@ -63,30 +47,23 @@ def freed_network(path: Path, out: Path, side: int) -> None:
     begun = next(each for each in graph.node if each.op_type == "Transpose")
     begun.op_type, begun.input[:] = "Add", ["scaled", "mean"]
     del begun.attribute[:]
-    nodes = [classes["Node"].FromString(node("Mul", ["x", "std"], "scaled")), *graph.node]
+    nodes = [node("Mul", ["x", "std"], "scaled"), *graph.node]
     del graph.node[:], graph.input[:]
     graph.node.extend(nodes)
-    for name, numbers in (("std", STD), ("mean", MEAN)):
-        constants = constant(name, np.array(numbers).reshape(1, 3, 1, 1))
-        graph.initializer.append(classes["Tensor"].FromString(constants))
-    graph.input.append(classes["Value"].FromString(value(b"x", (1, 3, side, side))))
+    graph.initializer.extend(
+        tensor(name, np.array(numbers).reshape(1, 3, 1, 1)) for name, numbers in NORMALISED.items()
+    )
+    graph.input.extend(values({"x": (1, 3, side, side)}))
     answer = graph.output[0].name
     del graph.output[:]
-    graph.output.append(classes["Value"].FromString(value(answer.encode(), (1, 1, side, side))))
-    out.write_bytes(model.SerializeToString())
-
-
-def constant(name: str, array: np.ndarray) -> bytes:
-    """Weights."""
-    found: bytes = tensor(name.encode(), array)
-    return found
+    graph.output.extend(values({answer: (1, 1, side, side)}))
+    onnx.save(model, out)
 
 
 def map_sides(path: Path, names: Sequence[str]) -> list[int]:
     """Width of the maps that a network computes, as it is."""
-    classes = onnx_sizes.messages(LAYOUT)
-    model = classes["Model"].FromString(path.read_bytes())
-    model.graph.output.extend(classes["Value"](name=name) for name in names)
+    model = onnx.load(path)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     quiet: Any = onnxruntime.SessionOptions()
     quiet.log_severity_level = 4
     session = onnxruntime.InferenceSession(model.SerializeToString(), quiet)

@@ -76,6 +76,7 @@ from pathlib import Path
 
 import numpy as np
 from freed_networks import freed_network
+from onnx import NodeProto
 from person_masks import Pair, known_sets, moved, overlap
 from steps import SIZES, drawn
 
@@ -87,7 +88,7 @@ from reidsynth.steps.rembg_models import Network
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "reidsynth"))
 
-from tiny_weights import attribute, field, node, tensor, value
+from tiny_weights import node, save_network
 
 SIDE = 320
 PHOTOS = 16
@@ -98,21 +99,21 @@ class Graph:
     """Writes a network as ONNX, layer by layer."""
 
     def __init__(self) -> None:
-        self.nodes: list[bytes] = []
-        self.tensors: list[bytes] = []
+        self.nodes: list[NodeProto] = []
+        self.weights: dict[str, np.ndarray] = {}
         self.parameters = 0
         self.rng = np.random.default_rng(0)
 
-    def node(self, kind: str, inputs: list[str], *attributes: bytes) -> str:
+    def node(self, kind: str, inputs: list[str], **attributes: object) -> str:
         """Add a node; returns the name of its output."""
         name = f"t{len(self.nodes)}"
-        self.nodes.append(node(kind, inputs, name, *attributes))
+        self.nodes.append(node(kind, inputs, name, **attributes))
         return name
 
     def constant(self, array: np.ndarray) -> str:
         """Add weights; returns their name."""
-        name = f"w{len(self.tensors)}"
-        self.tensors.append(tensor(name.encode(), array))
+        name = f"w{len(self.weights)}"
+        self.weights[name] = array
         self.parameters += array.size
         return name
 
@@ -121,9 +122,7 @@ class Graph:
         scale = (2 / (9 * channels[0])) ** 0.5
         weights = self.constant(self.rng.normal(0, scale, (channels[1], channels[0], 3, 3)))
         bias = self.constant(np.zeros(channels[1]))
-        found = self.node(
-            "Conv", [given, weights, bias], attribute("kernel_shape", 3, 3), attribute("pads", 1, 1, 1, 1)
-        )
+        found = self.node("Conv", [given, weights, bias], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
         return self.node("Relu", [found]) if relu else found
 
 
@@ -133,23 +132,18 @@ def heavy_network(path: Path) -> int:
     found, before, kept = "x", 3, []
     for level, width in enumerate(widths):
         if level:
-            found = graph.node("MaxPool", [found], attribute("kernel_shape", 2, 2), attribute("strides", 2, 2))
+            found = graph.node("MaxPool", [found], kernel_shape=[2, 2], strides=[2, 2])
         found = graph.conv(graph.conv(found, (before, width)), (width, width))
         kept.append(found)
         before = width
     twice = graph.constant(np.array([1.0, 1.0, 2.0, 2.0]))
     for width, skip in zip(widths[-2::-1], kept[-2::-1], strict=True):
         grown = graph.node("Resize", [found, "", twice])
-        axis = field(1, b"axis") + field(3, 1) + field(20, 2)
-        joined = graph.node("Concat", [grown, skip], axis)
+        joined = graph.node("Concat", [grown, skip], axis=1)
         found = graph.conv(graph.conv(joined, (before + width, width)), (width, width))
         before = width
     last = graph.node("Sigmoid", [graph.conv(found, (before, 1), relu=False)])
-    body = b"".join(field(1, node) for node in graph.nodes) + field(2, b"g")
-    body += b"".join(field(5, each) for each in graph.tensors)
-    shapes = value(b"x", (1, 3, SIDE, SIDE)), value(last.encode(), (1, 1, SIDE, SIDE))
-    body += field(11, shapes[0]) + field(12, shapes[1])
-    path.write_bytes(field(1, 8) + field(7, body) + field(8, field(1, b"") + field(2, 13)))
+    save_network(path, graph.nodes, graph.weights, {"x": (1, 3, SIDE, SIDE)}, {last: (1, 1, SIDE, SIDE)})
     return graph.parameters
 
 

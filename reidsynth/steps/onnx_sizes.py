@@ -5,59 +5,19 @@ Here the statement is taken out of the file: height and width of input and outpu
 noted about the sizes in between is dropped. PyTorch's exporter freezes the sizes that maps are brought to as well
 (`interpolate(x, size=y.shape[2:])`, everywhere in U2-Net); these become the scales that they amount to on the square.
 Whether the network really takes another canvas only a run can tell (`takes`), since other nodes hold sizes too.
-
-ONNX files are protocol buffers. The few messages on the way to a dimension are described to `protobuf`, which ONNX
-Runtime brings along; it keeps every field that it was not told of. The `onnx` package would do the same with 30 MB of
-its own.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-Layout = dict[str, dict[str, tuple[int, str]]]
-"""Message -> field -> its number and its kind: another message, `string`, `bytes` or `int64`, and `*` if repeated."""
-
-_LAYOUT: Layout = {
-    "Model": {"graph": (7, "Graph")},
-    "Graph": {
-        "node": (1, "Node*"),
-        "initializer": (5, "Weights*"),
-        "input": (11, "Value*"),
-        "output": (12, "Value*"),
-        "value_info": (13, "Value*"),
-    },
-    "Node": {
-        "input": (1, "string*"),
-        "output": (2, "string*"),
-        "op_type": (4, "string"),
-        "attribute": (5, "Attribute*"),
-    },
-    "Attribute": {"name": (1, "string")},
-    "Weights": {
-        "dims": (1, "int64*"),
-        "data_type": (2, "int64"),
-        "name": (8, "string"),
-        "raw_data": (9, "bytes"),
-        "data_location": (14, "int64"),
-    },
-    "Value": {"name": (1, "string"), "type": (2, "Type")},
-    "Type": {"tensor_type": (1, "Tensor")},
-    "Tensor": {"shape": (2, "Shape")},
-    "Shape": {"dim": (1, "Dimension*")},
-    "Dimension": {},
-}
-"""The part of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto that leads to sizes."""
-
-_FLOAT = 1  # TensorProto.DataType
-_EXTERNAL = 1  # TensorProto.DataLocation
+    from onnx import GraphProto, ModelProto, NodeProto
 
 _OTHERWISE = {"axes", "keep_aspect_ratio_policy"}
 """Attributes of Resize that give its sizes another meaning."""
@@ -66,33 +26,6 @@ _LARGEST = 256 << 20
 """Bytes of a file, at most: a second copy of it is in memory for a while, and what is larger is a transformer."""
 
 _NO_MEMORY = ("failed to allocate", "bad_alloc", "bad allocation", "out of memory")
-
-
-def messages(layout: Mapping[str, Mapping[str, tuple[int, str]]]) -> dict[str, Any]:
-    """Classes that read and write protocol buffers of a layout; fields that it does not name are kept.
-
-    Args:
-        layout: see `Layout`.
-    """
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-    file = descriptor_pb2.FileDescriptorProto(name="sizes.proto", package="sizes", syntax="proto2")
-    field = descriptor_pb2.FieldDescriptorProto
-    scalars = {"string": field.TYPE_STRING, "bytes": field.TYPE_BYTES, "int64": field.TYPE_INT64}
-    for name, fields in layout.items():
-        message = file.message_type.add(name=name)
-        for called, (number, kind) in fields.items():
-            label = field.LABEL_REPEATED if kind.endswith("*") else field.LABEL_OPTIONAL
-            kind = kind.rstrip("*")
-            added = message.field.add(name=called, number=number, label=label)
-            if kind in scalars:
-                added.type = scalars[kind]
-            else:
-                added.type, added.type_name = field.TYPE_MESSAGE, f".sizes.{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    found = {name: pool.FindMessageTypeByName(f"sizes.{name}") for name in layout}
-    return {name: message_factory.GetMessageClass(each) for name, each in found.items()}
 
 
 def freed(path: Path, given: str, size: tuple[int, int]) -> Iterator[bytes]:
@@ -110,33 +43,34 @@ def freed(path: Path, given: str, size: tuple[int, int]) -> Iterator[bytes]:
     """
     if path.stat().st_size > _LARGEST:
         return
-    model = _read(path)
-    if model is None or any(weights.data_location == _EXTERNAL for weights in model.graph.initializer):
+    from google.protobuf.message import DecodeError
+    from onnx import numpy_helper
+    from onnx.external_data_helper import uses_external_data
+
+    try:
+        model = _read(path)
+    except DecodeError:  # ONNX Runtime reads its own format too
         return
-    if not _opened(model.graph, given):
+    if any(uses_external_data(weights) for weights in model.graph.initializer) or not _opened(model.graph, given):
         return
     yield model.SerializeToString()
     scales = _scales(path, given, size)
     for node in model.graph.node:
         if node.op_type == "Resize" and node.output[0] in scales:
             name = f"{node.output[0]}/scales"
-            found = np.array(scales[node.output[0]], "<f4")
-            model.graph.initializer.add(dims=[4], data_type=_FLOAT, name=name, raw_data=found.tobytes())
+            model.graph.initializer.append(numpy_helper.from_array(scales[node.output[0]], name))
             node.input[2:] = [name]
     if scales:
         yield model.SerializeToString()
 
 
-def _read(path: Path) -> Any:  # noqa: ANN401 - a class made from a layout
-    from google.protobuf.message import DecodeError
+def _read(path: Path) -> ModelProto:
+    import onnx
 
-    try:
-        return _classes()["Model"].FromString(path.read_bytes())
-    except DecodeError:  # ONNX Runtime reads its own format too
-        return None
+    return onnx.load(path, format="protobuf", load_external_data=False)  # whatever the name of the file
 
 
-def _opened(graph: Any, given: str) -> bool:  # noqa: ANN401 - a class made from a layout
+def _opened(graph: GraphProto, given: str) -> bool:
     """Leave height and width of input and first output open; False where they have none."""
     del graph.output[1:], graph.value_info[:]
     values = [value for value in graph.input if value.name == given] + list(graph.output)
@@ -162,13 +96,14 @@ def _scales(path: Path, given: str, size: tuple[int, int]) -> dict[str, np.ndarr
     return found
 
 
-def _shapes(model: Any, names: list[str], given: str, size: tuple[int, int]) -> list[np.ndarray]:  # noqa: ANN401 - a class made from a layout
+def _shapes(model: ModelProto, names: list[str], given: str, size: tuple[int, int]) -> list[np.ndarray]:
     """Shapes of the maps of these names when the square comes in; [] where they can't be had."""
     import onnxruntime
+    from onnx import helper
 
     del model.graph.output[:]
     for number, name in enumerate(names):
-        model.graph.node.add(input=[name], output=[f"shape {number}"], op_type="Shape")
+        model.graph.node.append(helper.make_node("Shape", [name], [f"shape {number}"]))
         model.graph.output.add(name=f"shape {number}")
     quiet = onnxruntime.SessionOptions()
     quiet.log_severity_level, quiet.intra_op_num_threads = 4, 1
@@ -181,7 +116,7 @@ def _shapes(model: Any, names: list[str], given: str, size: tuple[int, int]) -> 
     return found
 
 
-def _is_sized(node: Any) -> bool:  # noqa: ANN401 - a class made from a layout
+def _is_sized(node: NodeProto) -> bool:
     """Whether a Resize is told a size; a scale may stand in its place."""
     told = node.op_type == "Resize" and len(node.input) == 4 and node.input[3] != ""
     return told and not _OTHERWISE & {attribute.name for attribute in node.attribute}
@@ -220,8 +155,3 @@ def raise_want_of_memory(error: Exception) -> None:
     """Raise the error if memory was short: a mask must not follow from how much another program takes."""
     if any(sign in str(error).lower() for sign in _NO_MEMORY):
         raise error
-
-
-@lru_cache(maxsize=1)
-def _classes() -> dict[str, Any]:
-    return messages(_LAYOUT)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from fixtures import crop, crop_mask
-from tiny_weights import attribute_network, onnx
+from tiny_weights import attribute_network, colour_network
 
 from reidsynth.card import write_card
 from reidsynth.errors import UserError
@@ -125,7 +125,7 @@ def test_files_that_are_no_such_network_are_one_sentence(tmp_path, network):
     with pytest.raises(UserError, match=r"attribute_model='text\.onnx' is no ONNX model"):
         caption(sample, attribute_model=str(tmp_path / "text.onnx"))
     with pytest.raises(UserError, match=r"must take \(3, 160, 80\)"):
-        caption(sample, attribute_model=str(onnx(tmp_path / "mask.onnx")))
+        caption(sample, attribute_model=str(colour_network(tmp_path / "mask.onnx")))
 
 
 def test_the_card_tells_where_attributes_come_from(ingested, tmp_path, run, noise, network):

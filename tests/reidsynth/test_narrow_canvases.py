@@ -7,9 +7,11 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import onnx
 import pytest
+from onnx.external_data_helper import set_external_data
 from PIL import Image
-from tiny_weights import attribute, context, field, node, tensor, value
+from tiny_weights import context, node, save_network
 
 from reidsynth.schema import Sample
 from reidsynth.steps import build_step, onnx_sizes
@@ -141,22 +143,19 @@ def test_what_is_no_onnx_file_is_left_alone(tmp_path):
     assert list(onnx_sizes.freed(context(tmp_path / "fixed.onnx"), "y", (320, 320))) == []
 
 
+def test_a_network_is_read_whatever_the_name_of_its_file(tmp_path):
+    named = context(tmp_path / "network.onnx").rename(tmp_path / "network.json")  # the name of another format
+    assert len(list(onnx_sizes.freed(named, "x", (320, 320)))) == 1
+
+
 def test_weights_in_another_file_are_not_looked_for_in_the_working_folder(tmp_path, monkeypatch):
-    layout = {
-        "Model": {"graph": (7, "Graph")},
-        "Graph": {"initializer": (5, "Weights*")},
-        "Weights": {"name": (8, "string"), "raw": (9, "bytes"), "entry": (13, "Entry*"), "location": (14, "int64")},
-        "Entry": {"key": (1, "string"), "value": (2, "string")},
-    }
     path = context(tmp_path / "fixed.onnx", frozen=320)
-    model = onnx_sizes.messages(layout)["Model"].FromString(path.read_bytes())
+    model = onnx.load(path)
     kernel = next(each for each in model.graph.initializer if each.name == "kernel")
-    (tmp_path / "kernel.bin").write_bytes(kernel.raw)
-    kernel.ClearField("raw")
-    kernel.entry.add(key="location", value="kernel.bin")
-    kernel.location = 1  # EXTERNAL
+    set_external_data(kernel, "kernel.bin")
     outside = tmp_path / "outside.onnx"
-    outside.write_bytes(model.SerializeToString())
+    onnx.save(model, outside)
+    assert (tmp_path / "kernel.bin").stat().st_size == 4 * 3 * 3 * 3
     monkeypatch.chdir(tmp_path)  # where they would be found
     assert loaded(rembg(outside)).canvases == ()
     made = masked(rembg(outside), photo(60, 30))[0]
@@ -189,17 +188,13 @@ def test_sizes_are_multiples_of_what_the_network_halves(tmp_path):
 
 def halvings(path, count):
     """A network that halves and doubles its map, and adds it to what it was."""
-    tensors = [tensor(b"kernel", np.full((1, 3, 1, 1), 0.2)), tensor(b"twice", np.array([1, 1, 2, 2]))]
+    weights = {"kernel": np.full((1, 3, 1, 1), 0.2), "twice": np.array([1.0, 1.0, 2.0, 2.0])}
     nodes, last = [node("Conv", ["x", "kernel"], "down0")], f"down{count}"
-    half = attribute("kernel_shape", 2, 2), attribute("strides", 2, 2)
     for level in range(count):
-        nodes.append(node("MaxPool", [f"down{level}"], f"down{level + 1}", *half))
+        nodes.append(node("MaxPool", [f"down{level}"], f"down{level + 1}", kernel_shape=[2, 2], strides=[2, 2]))
     for level in range(count, 0, -1):
         nodes.append(node("Resize", [last, "", "twice"], f"up{level}"))
         nodes.append(node("Add", [f"up{level}", f"down{level - 1}"], f"both{level}"))
         last = f"both{level}"
     nodes.append(node("Sigmoid", [last], "y"))
-    graph = b"".join(field(1, each) for each in nodes) + field(2, b"g") + b"".join(field(5, each) for each in tensors)
-    graph += field(11, value(b"x", (1, 3, 320, 320))) + field(12, value(b"y", (1, 1, 320, 320)))
-    path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 13)))
-    return path
+    return save_network(path, nodes, weights, {"x": (1, 3, 320, 320)}, {"y": (1, 1, 320, 320)})

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_weights import RED, onnx
+from tiny_weights import RED, colour_network
 
 from reidsynth.errors import UserError
 from reidsynth.schema import Sample
@@ -49,7 +49,7 @@ def probability(colour, largest):
 @pytest.mark.parametrize("size", [(64, 32), (40, 90), (101, 47)])
 def test_mask_holds_the_raw_probabilities_in_their_place(tmp_path, fit, size):
     photo = halves(size)
-    made = masked(rembg(onnx(tmp_path / "red.onnx"), fit=fit), photo)[0]
+    made = masked(rembg(colour_network(tmp_path / "red.onnx"), fit=fit), photo)[0]
     above, below = probability((255, 20, 20), 255), probability((128, 128, 128), 255)
     assert made.image.shape == size
     middle = size[0] // 2
@@ -61,7 +61,7 @@ def test_mask_holds_the_raw_probabilities_in_their_place(tmp_path, fit, size):
 
 def test_an_empty_prediction_stays_empty(tmp_path):
     # rembg's own call divides by the spread of the mask, which is nothing here.
-    step = rembg(onnx(tmp_path / "even.onnx", weights=(0, 0, 0), bias=-3.0))
+    step = rembg(colour_network(tmp_path / "even.onnx", weights=(0, 0, 0), bias=-3.0))
     made = masked(step, halves())[0]
     assert (made.image == round(255 / (1 + np.exp(3.0)))).all()
 
@@ -69,7 +69,7 @@ def test_an_empty_prediction_stays_empty(tmp_path):
 def test_photographs_are_prepared_as_rembg_does_it(tmp_path):
     from reidsynth.steps.rembg_models import _session_class
 
-    network = loaded(rembg(onnx(tmp_path / "red.onnx")))
+    network = loaded(rembg(colour_network(tmp_path / "red.onnx")))
     photo = np.random.default_rng(0).integers(0, 200, (320, 320, 3)).astype(np.uint8)
     session = _session_class("u2net_custom").__new__(_session_class("u2net_custom"))
     session.inner_session = network.session
@@ -79,8 +79,8 @@ def test_photographs_are_prepared_as_rembg_does_it(tmp_path):
 
 def test_models_that_take_one_photograph_at_a_time_give_the_same(tmp_path):
     photos = [np.random.default_rng(n).integers(0, 256, (50, 30, 3)).astype(np.uint8) for n in range(11)]
-    many = masked(rembg(onnx(tmp_path / "many.onnx")), *photos)
-    single = masked(rembg(onnx(tmp_path / "single.onnx", batch=1)), *photos)
+    many = masked(rembg(colour_network(tmp_path / "many.onnx")), *photos)
+    single = masked(rembg(colour_network(tmp_path / "single.onnx", batch=1)), *photos)
     assert loaded(rembg(tmp_path / "single.onnx")).batch == 1
     for one, other in zip(many, single, strict=True):
         assert np.array_equal(one.image, other.image)
@@ -88,15 +88,15 @@ def test_models_that_take_one_photograph_at_a_time_give_the_same(tmp_path):
 
 
 def test_logits_are_told_apart_and_taken_when_asked(tmp_path):
-    raw = onnx(tmp_path / "raw.onnx", sigmoid=False)
+    raw = colour_network(tmp_path / "raw.onnx", sigmoid=False)
     assert "set logits=true" in masked(rembg(raw), halves())[0].error
     asked = masked(rembg(raw, logits=True), halves())[0]
-    assert np.array_equal(asked.image, masked(rembg(onnx(tmp_path / "red.onnx")), halves())[0].image)
+    assert np.array_equal(asked.image, masked(rembg(colour_network(tmp_path / "red.onnx")), halves())[0].image)
 
 
 def test_registered_models_use_their_own_size_and_range(home, monkeypatch):
     monkeypatch.setenv("MODEL_CHECKSUM_DISABLED", "1")
-    onnx(home / "models" / "isnet-general-use" / "isnet-general-use.onnx", side=1024)
+    colour_network(home / "models" / "isnet-general-use" / "isnet-general-use.onnx", side=1024)
     step = build_step("remove-background", "rembg", {"model": "isnet-general-use"})
     network = loaded(step)
     assert (network.size, network.mean, network.std, network.logits) == (
@@ -106,19 +106,19 @@ def test_registered_models_use_their_own_size_and_range(home, monkeypatch):
         False,
     )
     assert step.output().name == "mask-isnet-general-use"
-    onnx(home / "models" / "birefnet-portrait" / "birefnet-portrait.onnx", side=1024, sigmoid=False)
+    colour_network(home / "models" / "birefnet-portrait" / "birefnet-portrait.onnx", side=1024, sigmoid=False)
     assert loaded(build_step("remove-background", "rembg", {"model": "birefnet-portrait"})).logits
 
 
 def test_weights_are_told_by_checksum_and_never_by_place(tmp_path):
-    path = onnx(tmp_path / "somebody" / "red.onnx")
+    path = colour_network(tmp_path / "somebody" / "red.onnx")
     step = rembg(path)
     assert step.weights() == {"red.onnx": hashlib.sha256(path.read_bytes()).hexdigest()}
     assert str(tmp_path) not in str(step.parameters())
 
 
 def test_a_file_under_rembgs_name_is_compared_with_its_registry(home):
-    onnx(home / "models" / "u2net_human_seg" / "u2net_human_seg.onnx")
+    colour_network(home / "models" / "u2net_human_seg" / "u2net_human_seg.onnx")
     step = build_step("remove-background", "rembg", {"model": "u2net_human_seg"})
     with pytest.raises(UserError, match=r"not the model that rembg publishes \(its md5 is .*delete it"):
         step.weights()
@@ -160,7 +160,7 @@ def test_files_that_are_no_model_are_refused_in_a_sentence(tmp_path):
     with pytest.raises(UserError, match=r"text\.onnx can't be opened as an ONNX model"):
         masked(rembg(tmp_path / "text.onnx"), halves())
     with pytest.raises(UserError, match=r"takes inputs of shape \[\[4, 3, 320, 320\]\]"):
-        masked(rembg(onnx(tmp_path / "four.onnx", batch=4)), halves())
+        masked(rembg(colour_network(tmp_path / "four.onnx", batch=4)), halves())
 
 
 def test_cuda_is_refused_where_onnx_runtime_has_none(tmp_path):
@@ -169,4 +169,4 @@ def test_cuda_is_refused_where_onnx_runtime_has_none(tmp_path):
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
     with pytest.raises(UserError, match="install onnxruntime-gpu"):
-        masked(rembg(onnx(tmp_path / "red.onnx"), device="cuda"), halves())
+        masked(rembg(colour_network(tmp_path / "red.onnx"), device="cuda"), halves())

@@ -1,4 +1,4 @@
-"""Randomly initialised weights under their real file names, and ONNX files written by hand."""
+"""Randomly initialised weights under their real file names, and small ONNX networks."""
 
 from __future__ import annotations
 
@@ -7,37 +7,49 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import onnx
+from onnx import helper, numpy_helper
 from tiny_pipelines import controlnet_pipeline, instruct_pipeline
 
 RED = ((6.0, -6.0, 0.0), -2.0)
 """Weights and bias of a network that takes what is red for a person."""
 
+OPSET, IR = 13, 8
+"""Versions of operators and file that the oldest supported ONNX Runtime reads; `onnx` would write its newest."""
 
-def field(number: int, value: int | bytes) -> bytes:
-    """One protobuf field: a varint, or bytes with their length."""
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
+Shapes = dict[str, tuple[int | str, ...]]
 
 
-def varint(value: int) -> bytes:
-    found = b""
-    while value > 127:
-        found, value = found + bytes([value & 127 | 128]), value >> 7
-    return found + bytes([value])
+def node(kind: str, inputs: list[str], output: str, **attributes: object) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs, [output], **attributes)
 
 
-def value(name: bytes, shape: tuple[int | str, ...]) -> bytes:
-    dims = b"".join(field(1, field(1, d) if isinstance(d, int) else field(2, d.encode())) for d in shape)
-    return field(1, name) + field(2, field(1, field(1, 1) + field(2, dims)))
+def tensor(name: str, array: np.ndarray) -> onnx.TensorProto:
+    """Weights: integers as they are, other numbers in single precision."""
+    return numpy_helper.from_array(array if array.dtype.kind == "i" else array.astype(np.float32), name)
 
 
-def tensor(name: bytes, array: np.ndarray) -> bytes:
-    dims = b"".join(field(1, size) for size in array.shape)
-    return dims + field(2, 1) + field(8, name) + field(9, array.astype("<f4").tobytes())
+def values(shapes: Shapes) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
 
 
-def onnx(
+def save_network(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    weights: dict[str, np.ndarray],
+    given: Shapes,
+    answers: Shapes,
+    between: Shapes | None = None,
+) -> Path:
+    """Write nodes and weights as an ONNX file that states the shapes of its inputs, its outputs and maps in between."""
+    tensors = [tensor(name, array) for name, array in weights.items()]
+    graph = helper.make_graph(nodes, "g", values(given), values(answers), tensors, value_info=values(between or {}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(helper.make_model(graph, ir_version=IR, opset_imports=[helper.make_opsetid("", OPSET)]), path)
+    return path
+
+
+def colour_network(
     path: Path,
     *,
     weights: tuple[float, float, float] = RED[0],
@@ -47,17 +59,11 @@ def onnx(
     sigmoid: bool = True,
 ) -> Path:
     """A 1x1 convolution and a sigmoid as an ONNX file; one probability for each pixel, from its colour alone."""
-    last = b"raw" if sigmoid else b"y"
-    nodes = [field(1, b"x") + field(1, b"w") + field(1, b"b") + field(2, last) + field(4, b"Conv")]
+    nodes = [node("Conv", ["x", "w", "b"], "raw" if sigmoid else "y")]
     if sigmoid:
-        nodes.append(field(1, b"raw") + field(2, b"y") + field(4, b"Sigmoid"))
-    graph = b"".join(field(1, node) for node in nodes) + field(2, b"g")
-    graph += field(5, tensor(b"w", np.array(weights).reshape(1, 3, 1, 1)))
-    graph += field(5, tensor(b"b", np.array([bias])))
-    graph += field(11, value(b"x", (batch, 3, side, side))) + field(12, value(b"y", (batch, 1, side, side)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 13)))
-    return path
+        nodes.append(node("Sigmoid", ["raw"], "y"))
+    tensors = {"w": np.array(weights, float).reshape(1, 3, 1, 1), "b": np.array([bias])}
+    return save_network(path, nodes, tensors, {"x": (batch, 3, side, side)}, {"y": (batch, 1, side, side)})
 
 
 def context(
@@ -72,62 +78,36 @@ def context(
         frozen: side that it brings its answer to, whatever came in; None doubles what is there.
         held: whether it adds a map of its square's size, as transformers add positions.
     """
-    rng = np.random.default_rng(0)
-    floats = {"kernel": rng.normal(0, 0.5, (1, 3, 3, 3)), "bias": np.array([0.1]), "twice": np.array([1, 1, 2, 2])}
-    floats["place"] = np.linspace(-1, 1, 320 * 320).reshape(1, 1, 320, 320) if held else np.array([-0.1])
-    tensors = [tensor(name.encode(), array) for name, array in floats.items()]
-    sizes = np.array([1, 1, frozen or 0, frozen or 0])
-    tensors.append(field(1, 4) + field(2, 7) + field(8, b"sizes") + field(9, sizes.astype("<i8").tobytes()))
-    pool = [attribute("kernel_shape", 2, 2), attribute("strides", 2, 2)]
-    around = [attribute("kernel_shape", 3, 3), attribute("dilations", 40, 40), attribute("pads", 40, 40, 40, 40)]
+    kernel = np.random.default_rng(0).normal(0, 0.5, (1, 3, 3, 3))
+    tensors = {"kernel": kernel, "bias": np.array([0.1]), "twice": np.array([1.0, 1.0, 2.0, 2.0])}
+    tensors["place"] = np.linspace(-1, 1, 320 * 320).reshape(1, 1, 320, 320) if held else np.array([-0.1])
+    tensors["sizes"] = np.array([1, 1, frozen or 0, frozen or 0])
     nodes = [
-        node("AveragePool", ["x"], "half", *pool),
-        node("Conv", ["half", "kernel", "bias"], "seen", *around),
+        node("AveragePool", ["x"], "half", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", ["half", "kernel", "bias"], "seen", kernel_shape=[3, 3], dilations=[40, 40], pads=[40] * 4),
         node("Resize", ["seen", "", "twice"] if frozen is None else ["seen", "", "", "sizes"], "grown"),
         node("Add", ["grown", "place"], "raw"),
         node("Sigmoid", ["raw"], "y"),
     ]
-    graph = b"".join(field(1, each) for each in nodes) + field(2, b"g") + b"".join(field(5, each) for each in tensors)
     half = side // 2 if isinstance(side, int) else "half"
-    shapes = [(11, b"x", (batch, 3, side, side)), (12, b"y", (batch, 1, frozen or side, frozen or side))]
-    shapes += [(12, b"seen", (batch, 1, half, half)), (13, b"half", (batch, 3, half, half))]
-    graph += b"".join(field(number, value(name, shape)) for number, name, shape in shapes)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 13)))
-    return path
-
-
-def node(kind: str, inputs: list[str], output: str, *attributes: bytes) -> bytes:
-    body = b"".join(field(1, one.encode()) for one in inputs) + field(2, output.encode()) + field(4, kind.encode())
-    return body + b"".join(field(5, each) for each in attributes)
-
-
-def attribute(name: str, *values: int) -> bytes:
-    """An attribute that holds a list of integers."""
-    return field(1, name.encode()) + b"".join(field(8, each) for each in values) + field(20, 7)
+    answers = {"y": (batch, 1, frozen or side, frozen or side), "seen": (batch, 1, half, half)}
+    return save_network(path, nodes, tensors, {"x": (batch, 3, side, side)}, answers, {"half": (batch, 3, half, half)})
 
 
 def attribute_network(path: Path) -> Path:
     """An attribute network: the redder the photograph, the surer all eight attributes; points on chest and knees."""
-    nodes = [field(1, b"x") + field(2, b"mean") + field(4, b"GlobalAveragePool")]
-    tensors, outputs = [], b""
+    nodes, tensors, outputs = [node("GlobalAveragePool", ["x"], "mean")], {}, {}
     heads = {
-        b"output": (np.tile([-0.1, -0.1, 0.2], (8, 1)), np.full(8, -5.0)),
-        b"output1": (np.zeros((2, 3)), np.array([0.0, -0.62])),
-        b"output2": (np.zeros((2, 3)), np.array([0.0, 0.62])),
+        "output": (np.tile([-0.1, -0.1, 0.2], (8, 1)), np.full(8, -5.0)),
+        "output1": (np.zeros((2, 3)), np.array([0.0, -0.62])),
+        "output2": (np.zeros((2, 3)), np.array([0.0, 0.62])),
     }
     for name, (kernel, bias) in heads.items():
-        raw, w, b = name + b"-raw", name + b"-w", name + b"-b"
-        nodes.append(field(1, b"mean") + field(1, w) + field(1, b) + field(2, raw) + field(4, b"Conv"))
-        nodes.append(field(1, raw) + field(2, name) + field(4, b"Sigmoid"))
-        tensors += [tensor(w, kernel.reshape(-1, 3, 1, 1)), tensor(b, bias)]
-        outputs += field(12, value(name, ("n", len(bias), 1, 1)))
-    graph = b"".join(field(1, node) for node in nodes) + field(2, b"g")
-    graph += b"".join(field(5, tensor) for tensor in tensors)
-    graph += field(11, value(b"x", ("n", 3, 160, 80))) + outputs
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 13)))
-    return path
+        raw, w, b = f"{name}-raw", f"{name}-w", f"{name}-b"
+        nodes += [node("Conv", ["mean", w, b], raw), node("Sigmoid", [raw], name)]
+        tensors |= {w: kernel.reshape(-1, 3, 1, 1), b: bias}
+        outputs[name] = ("n", len(bias), 1, 1)
+    return save_network(path, nodes, tensors, {"x": ("n", 3, 160, 80)}, outputs)
 
 
 @lru_cache(maxsize=1)
@@ -190,7 +170,7 @@ def generator(folder: Path, target: str = "ir", spectrum: str | None = "nir", **
 def parameters(step: str, method: str, folder: Path) -> dict[str, object]:
     """Parameters that let a registered method run on weights drawn below `folder`; {} where it needs none."""
     if method == "rembg":
-        return {"model": "u2net_custom", "file": str(onnx(folder / "red.onnx"))}
+        return {"model": "u2net_custom", "file": str(colour_network(folder / "red.onnx"))}
     if step == "build-sketch" and method in ("lineart", "lineart-coarse", "teed", "pidinet", "hed"):
         return {"model": str(annotators(folder))}
     if (step, method) == ("build-sketch", "diffusion"):
@@ -199,6 +179,4 @@ def parameters(step: str, method: str, folder: Path) -> dict[str, object]:
         return {"model": str(instruct_pipeline(folder / "instruct")), "steps": 2, "drawn_at": 32}
     if method == "gan":
         return {"model": str(generator(folder / step, step.removeprefix("build-")))}
-    if method == "gan":
-        return {"model": str(generator(folder / f"gan-{step}", step.removeprefix("build-")))}
     return {}
