@@ -9,7 +9,7 @@ import yaml
 
 from reidsynth.policy import Policy, Visibility
 from reidsynth.previews import PREVIEW_FILE, write_preview
-from reidsynth.qualitycard import quality_section
+from reidsynth.qualitycard import line, quality_section
 from reidsynth.storage import write_text
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _source_terms(source: SourceInfo) -> list[str]:
     derived = {name: policy.release_of(name, "synthetic") for name in policy.derived}
     return [
         f"- Source: `{source.dataset}`, read by `{source.name}` version {source.version}.",
-        f"  - Licence: {policy.licence}. {policy.note}".rstrip(),
+        f"  - Licence: {' '.join(policy.licence.split())}. {policy.note}".rstrip(),
         f"  - Release of its own tables: {own}.",
         f"  - Release of what is made from them: {_rules(derived, policy.release_of('', 'synthetic'))}.",
         *([f"  - Gates other than the default: {_limits(source.gates)}."] if source.gates else []),
@@ -214,7 +214,7 @@ def _generator_row(table: TableInfo) -> str:
     model = step.parameters.get("model") or ("no weights" if not step.weights else step.method)
     weights = "<br>".join(f"{file}: `{digest}`" for file, digest in step.weights.items()) or "-"
     revision = step.parameters.get("revision") or "-"
-    return f"| `{table.name}` | {step.name} {step.method} v{step.version} | {model} | {revision} | {weights} |"
+    return line((f"`{table.name}`", f"{step.name} {step.method} v{step.version}", model, revision, weights))
 
 
 def _generator(table: TableInfo) -> str:
@@ -236,7 +236,7 @@ def _missing(info: ManifestInfo, release: ReleaseNotes) -> str:
     if not release.refused:
         return ""
     lines = ["## What is not here", "", "| table | why |", "|---|---|"]
-    lines += [f"| {name} | {why} |" for name, why in release.refused.items()]
+    lines += [line((name, why)) for name, why in release.refused.items()]
     own = [name for name in release.refused if name in info.withheld and info.withheld[name].step is None]
     if own:
         lines += [

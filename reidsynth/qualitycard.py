@@ -81,7 +81,7 @@ def quality_section(info: ManifestInfo) -> str:
         lines += ["", f"### {TITLES[kind]}", "", _ABOUT[kind]]
         for one in some:
             lines += ["", f"`{one.table}` {one.circumstances}:", ""]
-            lines += [_line(one.head), _line(["---"] * len(one.head)), *map(_line, one.rows)]
+            lines += [line(one.head), line(["---"] * len(one.head)), *map(line, one.rows)]
             lines += ["", *(f"- {note}" for note in one.notes)] if one.notes else []
     return "\n".join(lines)
 
@@ -125,5 +125,11 @@ def _told_stale(info: ManifestInfo, one: Measurement) -> list[str]:
     return [f"stale: {', '.join(changed)} changed since; measure it again with `reidsynth quality`"]
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+def line(cells: Sequence[str]) -> str:
+    r"""One row of a Markdown table, whatever characters stand in its cells.
+
+    Example:
+        >>> print(line(["rgb", "MIT | Apache-2.0\nor both"]))
+        | rgb | MIT \| Apache-2.0 or both |
+    """
+    return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"

@@ -83,14 +83,17 @@ def push(
         UserError: when nothing may be published, the repository is more open than asked or holds something else, a
             shard is damaged, or the Hub refuses or does not answer.
     """
-    if not dry_run and len(release.tables) == 1:
-        reasons = "; ".join(f"{name}: {why}" for name, why in release.refused.items())
-        raise UserError(f"no table of {release.manifest.path} may be published like this ({reasons})")
+    nothing = _nothing(release)
+    if nothing and not dry_run:
+        raise UserError(nothing)
     remote = Remote(repository, api, attempts=1 if dry_run else ATTEMPTS)
     release = release if release.contact else dataclasses.replace(release, contact=_contact(remote, dry_run))
     with tempfile.TemporaryDirectory(prefix="reidsynth-release-") as folder:
         generated = write_generated(release, Path(folder), remote.name)
-        work = _look(remote, release, generated, replace) if dry_run else _prepare(remote, release, generated, replace)
+        prepare = _look if dry_run else _prepare
+        work = prepare(remote, release, generated, replace=replace, forget=forget)
+        if nothing:
+            work = _Work(work.new, (), (), obstacle=nothing)
         if not dry_run:
             _send(remote, release, work, progress)
             if forget:
@@ -108,6 +111,14 @@ def push(
         deleted=work.deleted,
         obstacle=work.obstacle,
     )
+
+
+def _nothing(release: Release) -> str:
+    """Why nothing goes; "" where something does."""
+    if len(release.tables) > 1:
+        return ""
+    reasons = "; ".join(f"{name}: {why}" for name, why in release.refused.items())
+    return f"no table of {release.manifest.path} may be published like this ({reasons})"
 
 
 def _contact(remote: Remote, dry_run: bool) -> str:
@@ -131,25 +142,27 @@ class _Work:
     obstacle: str = ""
 
 
-def _prepare(remote: Remote, release: Release, generated: list[File], replace: bool) -> _Work:
+def _prepare(remote: Remote, release: Release, generated: list[File], *, replace: bool, forget: bool) -> _Work:
     """Make the repository where there is none, read its visibility back, compare its files."""
     new = remote.visibility() is None
     if new:
         remote.create()
     remote.guard(release.visibility)
+    if forget:
+        remote.can_forget()
     there = remote.files()
     deleted = () if new else tuple(_leftover(remote, release, there, replace))
     missing = tuple(file for file in release.files() if not _same(there.get(file.path), file))
     return _Work(new, missing, tuple(file for file in generated if not _same(there.get(file.path), file)), deleted)
 
 
-def _look(remote: Remote, release: Release, generated: list[File], replace: bool) -> _Work:
+def _look(remote: Remote, release: Release, generated: list[File], *, replace: bool, forget: bool) -> _Work:
     """As `_prepare`, but only looking; what would stop the push is told."""
     everything = _Work(True, tuple(release.files()), tuple(generated))
     try:
         if remote.visibility() is None:
             return everything
-        return _prepare(remote, release, generated, replace)
+        return _prepare(remote, release, generated, replace=replace, forget=forget)
     except UserError as error:
         return dataclasses.replace(everything, new=False, obstacle=str(error))
 

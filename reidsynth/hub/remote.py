@@ -76,6 +76,7 @@ class Remote:
             raise UserError(f"{repository[:120]!r} is no repository: {str(error).partition(': ')[0]}") from None
         self.api = api or HfApi()
         self.attempts = attempts
+        self.lets_in_whoever_asks = False
 
     def ask(self, function: Callable[..., Value], **arguments: Any) -> Value:  # noqa: ANN401 - the client's own
         """Call the client; wait and repeat where the failure may pass (429, 5xx, a lost connection)."""
@@ -90,7 +91,10 @@ class Remote:
         raise AssertionError  # the loop returns or raises
 
     def visibility(self) -> Visibility | None:
-        """How visible it is; None where it does not exist (or may not be seen)."""
+        """How visible it is; None where it does not exist (or may not be seen).
+
+        A gate that lets everybody in who asks holds nobody back: such a repository counts as public.
+        """
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
@@ -99,9 +103,10 @@ class Remote:
             if isinstance(error.__cause__, RepositoryNotFoundError):
                 return None
             raise
+        self.lets_in_whoever_asks = not info.private and info.gated == "auto"
         if info.private:
             return "private"
-        return "gated" if info.gated else "public"
+        return "gated" if info.gated == "manual" else "public"
 
     def create(self) -> None:
         """Make the repository, private."""
@@ -117,15 +122,16 @@ class Remote:
         if found is None:
             raise UserError(f"{self.name} can't be read back after it was made: nothing was sent; try again")
         if VISIBILITIES.index(found) > VISIBILITIES.index(asked):
+            how = "gated, and lets in whoever asks," if self.lets_in_whoever_asks else f"{found},"
             raise UserError(
-                f"{self.name} is {found}, and this push is {asked}: no file was sent; make the repository private in "
+                f"{self.name} is {how} and this push is {asked}: no file was sent; make the repository private in "
                 "its settings, choose another one, or ask for --visibility "
                 f"{found} if the terms of the data allow it (--dry-run tells)"
             )
 
     def open(self, asked: Visibility) -> None:
         """Make it as visible as asked, after its last file; read back."""
-        if asked == "private" or self.visibility() == asked:
+        if asked == "private" or (self.visibility() == asked and not self.lets_in_whoever_asks):
             return
         self.ask(self.api.update_repo_settings, private=False, gated="manual" if asked == "gated" else False)
         found = self.visibility()
@@ -163,6 +169,22 @@ class Remote:
                 return None
             raise
         return Path(path)
+
+    def can_forget(self) -> None:
+        """Make sure that nothing but the main branch holds earlier contents.
+
+        Raises:
+            UserError: when tags or other branches do, which dropping the main branch's history leaves as they are.
+        """
+        refs = self.ask(self.api.list_repo_refs)
+        others = [f"the tag {ref.name!r}" for ref in refs.tags]
+        others += [f"the branch {ref.name!r}" for ref in refs.branches if ref.name != "main"]
+        if others:
+            raise UserError(
+                f"{self.name} has {' and '.join(others)} besides its main branch, and what --forget is to drop could "
+                "still be downloaded from there: delete them first (`delete_tag` and `delete_branch` of "
+                "huggingface_hub.HfApi), then push again"
+            )
 
     def forget(self) -> None:
         """Drop the history: earlier contents can't be downloaded any more."""

@@ -134,7 +134,7 @@ class Folder:
 
     def splits(self) -> tuple[str, ...]:
         """Splits that hold rows, `train` first."""
-        return tuple(sorted(self._splits, key=lambda split: (split != "train", split)))
+        return tuple(_in_order(self._splits))
 
     def records(self, split: str) -> list[Record]:
         """List a split, sorted by sample_id.
@@ -228,7 +228,7 @@ class Folder:
         return splits
 
     def _shared_out(self, found: Iterable[_Found]) -> dict[int, str]:
-        """Split of each person by `shares`: people in the order of a seeded hash, cut at the shares."""
+        """Split of each person by `shares`: people in the order of a seeded hash, cut at the shares, `train` first."""
         if self.shares is None:
             return {}
         given = next((each for each in found if each.split), None)
@@ -237,11 +237,16 @@ class Folder:
                 f"{given.path!r} already has the split {given.split!r}, so 'shares' can't be given as well: drop one"
             )
         people = sorted(set(self._numbers.values()), key=lambda pid: sample_seed(self.seed, str(pid), "shares"))
-        splits, until, ends = list(self.shares), 0.0, []
+        splits, until, ends = _in_order(self.shares), 0.0, []
         for split in splits:
             until += self.shares[split]
             ends.append(round(until * len(people)))
         return {pid: next(s for s, end in zip(splits, ends, strict=True) if i < end) for i, pid in enumerate(people)}
+
+
+def _in_order(splits: Iterable[str]) -> list[str]:
+    """Splits, `train` first: as they are listed, and as shares are cut, in whatever order those were written."""
+    return sorted(splits, key=lambda split: (split != "train", split))
 
 
 def _place(found: _Found, otherwise: str) -> tuple[str, str]:

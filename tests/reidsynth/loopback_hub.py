@@ -15,13 +15,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 @dataclass
 class Repo:
-    """One data set repository; `files` is its main branch, `commits` what each commit named."""
+    """One data set repository; `files` is its main branch, `commits` what each commit named, `refs` tags, branches."""
 
     private: bool
     gated: str | bool = False
     files: dict[str, bytes] = field(default_factory=dict)
     large: set[str] = field(default_factory=set)
     commits: list[dict[str, list[str]]] = field(default_factory=list)
+    refs: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def sha(self) -> str:
@@ -292,8 +293,12 @@ class Handler(BaseHTTPRequestHandler):
     def refs(self, body: bytes, query: dict, repo: str) -> None:
         found = self._repo(repo)
         if found is not None:
-            branch = {"name": "main", "ref": "refs/heads/main", "targetCommit": found.sha}
-            self._send(200, {"branches": [branch], "converts": [], "tags": []})
+            named = {"branches": ["main", *found.refs.get("branches", [])], "tags": found.refs.get("tags", [])}
+            refs = {
+                kind: [{"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": found.sha} for name in names]
+                for kind, names in named.items()
+            }
+            self._send(200, refs | {"converts": []})
 
     def resolve(self, body: bytes, query: dict, repo: str, revision: str, path: str) -> None:
         found = self._repo(repo)

@@ -147,6 +147,27 @@ def test_an_existing_public_repository_is_refused_before_the_first_byte(hub, noi
     assert not hub.repos[NAME].commits
 
 
+def test_a_gate_that_lets_in_whoever_asks_is_no_gate(hub, noise, run, tmp_path, monkeypatch):
+    from drawn_source import Noise
+
+    from reidsynth.policy import Policy
+
+    monkeypatch.setattr(Noise, "policy", Policy("MIT", default_release="gated"))
+    ingest(tmp_path / "m", "noise", {"rows": 6}, run=run)
+    hub.repos[NAME] = Repo(private=False, gated="auto")
+    with pytest.raises(UserError, match="lab/noise is gated, and lets in whoever asks, and this push is gated"):
+        push(tmp_path / "m", visibility="gated", full=True)
+    assert hub.uploads() == []
+    hub.repos[NAME].gated = "manual"
+    push(tmp_path / "m", visibility="gated", full=True)
+    assert hub.repos[NAME].gated == "manual"
+    monkeypatch.setattr(Noise, "policy", Policy("MIT", default_release="public"))
+    ingest(tmp_path / "open", "noise", {"rows": 6}, run=run)
+    hub.repos["lab/open"] = Repo(private=False, gated="auto")
+    push(tmp_path / "open", "lab/open", visibility="public", full=True)
+    assert hub.repos["lab/open"].gated is False
+
+
 def test_a_hub_that_ignores_private_gets_nothing(hub, noisy):
     hub.created_public = True
     with pytest.raises(UserError, match="is public, and this push is private"):
@@ -348,6 +369,29 @@ def test_dry_run_lists_what_would_go_and_why_the_rest_may_not(hub, noisy):
     assert "it is one of private, gated, public" in wrong.stderr
 
 
+def test_a_dry_run_of_nothing_says_so(hub, noisy):
+    result = CliRunner().invoke(app, ["push", str(noisy), NAME, "--visibility", "public", "--dry-run"])
+    assert result.exit_code == 1
+    assert "would send 0 files, 0 B" in result.stdout
+    assert "may be published like this (ir-inverse: at most in a private repository" in " ".join(result.stderr.split())
+
+
+def test_terms_with_characters_of_markdown_stay_in_their_cell(hub, noise, run, tmp_path, monkeypatch):
+    from drawn_source import Inverse, Noise
+
+    from reidsynth.policy import Policy
+
+    monkeypatch.setattr(Noise, "policy", Policy("MIT | CC-BY-4.0\nwhichever you like"))
+    monkeypatch.setattr(Inverse, "parameters", lambda self: {"offset": self.offset, "model": "lab/a|b"})
+    ingest(tmp_path / "m", "noise", {"rows": 6}, run=run)
+    run_step(tmp_path / "m", "build-ir", "inverse", {}, run=run)
+    push(tmp_path / "m")
+    card = hub.repos[NAME].files["README.md"].decode().splitlines()
+    assert "| `ir-inverse` | build-ir inverse v1 | lab/a\\|b | - | - |" in card
+    assert r"| rgb | never published: noise (MIT \| CC-BY-4.0 whichever you like) |" in card
+    assert "  - Licence: MIT | CC-BY-4.0 whichever you like." in card
+
+
 CLIENT = """
 import json, sys
 import datasets
@@ -406,6 +450,20 @@ def test_a_take_down_leaves_neither_rows_nor_history(hub, noisy, tmp_path):
     assert "noise/train/00003" not in pulled.captures("train").column("sample_id").to_pylist()
     assert "rehydrate lab/noise FOLDER_OF_THE_DATA_SET" in (tmp_path / "p/README.md").read_text()
     assert validate(tmp_path / "p") == []
+
+
+def test_a_take_down_that_tags_or_branches_would_undo_is_refused(hub, noisy):
+    push(noisy)
+    hub.repos[NAME].refs = {"tags": ["v1"], "branches": ["old"]}
+    before = dict(hub.repos[NAME].files), list(hub.repos[NAME].commits)
+    said = r"lab/noise has the tag 'v1' and the branch 'old' besides its main branch.*delete them first"
+    with pytest.raises(UserError, match=said):
+        push(noisy, contact="new@lab.test", forget=True)
+    assert (hub.repos[NAME].files, hub.repos[NAME].commits) == before
+    assert "the tag 'v1'" in push(noisy, forget=True, dry_run=True).obstacle
+    hub.repos[NAME].refs = {}
+    push(noisy, forget=True)
+    assert len(hub.repos[NAME].commits) == 1
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,19 @@ def test_shares_split_people_by_seed(tmp_path):
     assert not people[0]["train"] & people[0]["test"]
 
 
+def test_shares_mean_the_same_in_whatever_order_they_are_written(tmp_path):
+    """A description has them sorted; whoever reads the folder by it must find the same splits."""
+    for pid in range(12):
+        write_image(tmp_path / f"{pid}_0.jpg")
+    shares = {"val": 0.25, "test": 0.5, "train": 0.25}
+    first, *others = (
+        {split: [r.sample_id for r in source.records(split)] for split in source.splits()}
+        for names in (("train", "val", "test"), ("test", "train", "val"), sorted(shares))
+        for source in [folder(tmp_path, pattern="{pid}_{_}", shares={name: shares[name] for name in names})]
+    )
+    assert others == [first, first]
+
+
 def test_shares_and_given_splits_exclude_each_other(tmp_path):
     write_image(tmp_path / "train" / "1_0.jpg")
     with pytest.raises(UserError, match="already has the split 'train'"):

@@ -41,14 +41,13 @@ def people(tmp_path_factory):
     def build(**options):
         key = repr(sorted(options.items()))
         if key not in made:
-            made[key] = ingest(
-                folder / f"m{len(made)}", "people", options, run=Run(LocalEngine(1), progress=False)
-            ).path
+            with pytest.MonkeyPatch.context() as patch:  # for others, the source isn't there
+                patch.setitem(SOURCES, "people", "drawn_people:People")
+                run = Run(LocalEngine(1), progress=False)
+                made[key] = ingest(folder / f"m{len(made)}", "people", options, run=run).path
         return made[key]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SOURCES, "people", "drawn_people:People")
-        yield build
+    return build
 
 
 @pytest.fixture(scope="session")
