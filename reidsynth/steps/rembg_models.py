@@ -30,6 +30,7 @@ class Network:
     """A loaded model and how rembg prepares its input.
 
     Args:
+        name: of its file.
         session: ONNX Runtime session.
         mean: that rembg subtracts, of each channel in 0..1.
         std: that it divides by.
@@ -39,6 +40,7 @@ class Network:
         canvases: narrower canvases, width and height, that it takes as well.
     """
 
+    name: str
     session: Any
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -48,17 +50,35 @@ class Network:
     canvases: tuple[tuple[int, int], ...] = ()
 
     def probabilities(self, stack: np.ndarray) -> np.ndarray:
-        """Run on prepared photographs (N, 3, h, w) of one canvas; returns float32 (N, h', w')."""
-        given, wanted = self.session.get_inputs()[0], self.session.get_outputs()[0].name
+        """Run on prepared photographs (N, 3, h, w) of one canvas; returns float32 (N, h', w').
+
+        Raises:
+            UserError: the network does not give a map for each of them.
+        """
+        given = self.session.get_inputs()[0]
         kind = np.float16 if given.type == "tensor(float16)" else np.float32
-        found = []
-        for first in range(0, len(stack), self.batch):
-            part = stack[first : first + self.batch].astype(kind, copy=False)
-            found.append(self.session.run([wanted], {given.name: part})[0][:, 0])
+        parts = [stack[first : first + self.batch] for first in range(0, len(stack), self.batch)]
+        found = [self._answer(given.name, part.astype(kind, copy=False))[:, 0] for part in parts]
         raw = np.concatenate(found).astype(np.float32)
         if self.logits:
             return np.asarray(1.0 / (1.0 + np.exp(-np.clip(raw, -60.0, 60.0))), dtype=np.float32)
         return raw
+
+    def _answer(self, given: str, part: np.ndarray) -> np.ndarray:
+        try:
+            answer: np.ndarray = self.session.run([self.session.get_outputs()[0].name], {given: part})[0]
+        except Exception as error:
+            onnx_sizes.raise_want_of_memory(error)
+            raise UserError(
+                f"{self.name} can't take {len(part)} photographs of shape {part.shape[1:]} at once ({reason(error)}): "
+                "export the network for any batch, or for a batch of 1"
+            ) from error
+        if answer.ndim != 4 or len(answer) != len(part):
+            raise UserError(
+                f"{self.name} answers {len(part)} photographs with an array of shape {answer.shape}, which is not "
+                "(photographs, 1, height, width): give a network that makes masks, for any batch or for a batch of 1"
+            )
+        return answer
 
     def prepared(self, square: np.ndarray) -> np.ndarray:
         """A photograph (h, w, 3) as the network takes it (3, h, w): over its largest value, then standardised."""
@@ -159,6 +179,7 @@ def load(model: str, file: str | None, options: Options) -> Network:
         )
     height, width = shape[0][2:]
     network = Network(
+        name=path.name,
         session=session,
         mean=mean,
         std=std,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_weights import RED, colour_network
+from tiny_weights import RED, colour_network, context, node, save_network
 
 from reidsynth.errors import UserError
 from reidsynth.schema import Sample
@@ -161,6 +162,35 @@ def test_files_that_are_no_model_are_refused_in_a_sentence(tmp_path):
         masked(rembg(tmp_path / "text.onnx"), halves())
     with pytest.raises(UserError, match=r"takes inputs of shape \[\[4, 3, 320, 320\]\]"):
         masked(rembg(colour_network(tmp_path / "four.onnx", batch=4)), halves())
+
+
+def reshaped(path):
+    nodes = [node("Conv", ["x", "w"], "raw"), node("Reshape", ["raw", "size"], "y")]
+    weights = {"w": np.ones((1, 3, 1, 1)), "size": np.array([1, 1, 64, 64])}
+    return save_network(path, nodes, weights, {"x": ("n", 3, 64, 64)}, {"y": ("m", 1, 64, 64)})
+
+
+def pooled(path):
+    nodes = [node("GlobalAveragePool", ["x"], "mean"), node("Flatten", ["mean"], "y")]
+    return save_network(path, nodes, {}, {"x": ("n", 3, 64, 64)}, {"y": ("n", 3)})
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (lambda path: context(path, batch="n", frozen=257), "answers 2 photographs with an array of shape (1, 1, 257,"),
+        (reshaped, "can't take 2 photographs of shape (3, 64, 64) at once ("),
+        (pooled, "answers 2 photographs with an array of shape (2, 3), which is not (photographs, 1, height, width)"),
+    ],
+    ids=["one answer for all", "raises", "no map"],
+)
+def test_networks_that_make_no_masks_are_refused_in_a_sentence(tmp_path, network, message):
+    step = build_step(
+        "remove-background", "rembg", {"model": "u2net_custom", "file": str(network(tmp_path / "n.onnx"))}
+    )
+    photos = [Sample(f"p/{n}", {}, {"rgb": np.full((60, 50, 3), 9, np.uint8)}) for n in range(2)]
+    with pytest.raises(UserError, match=rf"^n\.onnx {re.escape(message)}"):
+        step.process(photos)
 
 
 def test_cuda_is_refused_where_onnx_runtime_has_none(tmp_path):
