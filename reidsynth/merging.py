@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
+from collections import Counter
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ def merge(
     pieces = [piece for split in splits for piece in _pieces(manifests, split)]
     info = ManifestInfo(
         name=name or "+".join(dict.fromkeys(part.info.name for part in manifests)),
-        about=about or " ".join(dict.fromkeys(part.info.about for part in manifests if part.info.about)),
+        about=about or _about(manifests),
         recipe=None if recipe is None else dict(recipe),
         source=_source([source for part in manifests for source in part.info.sources]),
         splits={},
@@ -87,6 +88,12 @@ def merge(
                 link_files(part.path, out, files.values())
         commit(out, made)
     return open_manifest(out)
+
+
+def _about(manifests: Sequence[Manifest]) -> str:
+    """What the parts tell of themselves; "" where one tells nothing, which the others do not speak for."""
+    told = [part.info.about for part in manifests]
+    return " ".join(dict.fromkeys(told)) if all(told) else ""
 
 
 def _refuse_stale(part: Manifest) -> None:
@@ -155,14 +162,16 @@ def _source(sources: Sequence[SourceInfo]) -> SourceInfo:
     distinct = _merged(sources)
     if not distinct:
         return sources[0]
-    dropped = {f"{s.dataset}: {reason}": count for s in distinct for reason, count in s.dropped.items()}
+    dropped: Counter[str] = Counter()
+    for source in distinct:  # two may be of one data set
+        dropped.update({f"{source.dataset}: {reason}": count for reason, count in source.dropped.items()})
     return SourceInfo(
         name="merge",
         version=1,
         dataset=" + ".join(dict.fromkeys(source.dataset for source in distinct)),
         parameters={},
         policy=combined(Policy.from_dict(source.policy) for source in distinct).as_dict(),
-        dropped=dropped,
+        dropped=dict(dropped),
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from reidsynth.card import PREVIEW_FILE, ReleaseNotes, write_card
 from reidsynth.errors import UserError
+from reidsynth.jobs import stale_shards
 from reidsynth.manifest import MANIFEST_FILE, Manifest, ManifestInfo, write_info
 from reidsynth.policy import Visibility, decide, permits, policy_of
 from reidsynth.storage import content_key
@@ -95,7 +96,8 @@ def plan_release(
         The plan; every table of the manifest is in it, with the reason where it stays.
 
     Raises:
-        UserError: for an unknown table, or where the terms do not even let captures (ids and checksums) go.
+        UserError: for an unknown table, for one that was made from other inputs than those now there, or where the
+            terms do not even let captures (ids and checksums) go.
     """
     info = manifest.info
     unknown = sorted(set(tables or ()) - set(info.tables))
@@ -117,6 +119,12 @@ def plan_release(
         if reason:
             refused[name] = reason
     going = {name: table for name, table in info.tables.items() if name not in refused}
+    for name, table in going.items():
+        if stale_shards(info, table):
+            raise UserError(
+                f"table {name!r} of {manifest.path} was made from other inputs than those now there: make it again "
+                "first, or name the tables to send with --table"
+            )
     staying = {name: table for name, table in info.tables.items() if name in refused}
     lists = policy_of(info).release_of("protocol")
     if info.protocol and not permits(lists, visibility):

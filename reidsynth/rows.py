@@ -281,7 +281,7 @@ def _sample(
         if row["verdict"] != "pass" and inputs[name].kind == "text":
             continue  # a step that reads captions or attributes does without them
         if row["verdict"] != "pass":
-            reason = row["reason"]
+            reason = row["reason"] or ("absent" if pixels else None)  # a photograph without its mask tells why
             return f"{name}: {reason}" if reason else None
         if inputs[name].kind == "text":
             texts[name] = text_of(row)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -110,8 +113,8 @@ def draw_sheet(
     top = _MARGIN + 62 + _HEADER
     sheet = Image.new("RGB", (text_left + _TEXT_WIDTH + _MARGIN, top + sum(heights) + 34 + _MARGIN), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((_MARGIN, _MARGIN - 4), title, font=_font(26), fill=_INK)
-    pen.text((_MARGIN, _MARGIN + 32), subtitle, font=_font(15), fill=_SOFT)
+    pen.text((_MARGIN, _MARGIN - 4), title, font=_font(26, title), fill=_INK)
+    pen.text((_MARGIN, _MARGIN + 32), subtitle, font=_font(15, subtitle), fill=_SOFT)
     for number, column in enumerate(columns):
         left = _MARGIN + number * (width + _GAP)
         _fitted(pen, (left, top - _HEADER), column.title, width + _GAP - 4, 17, _INK)
@@ -128,8 +131,26 @@ def draw_sheet(
     return sheet
 
 
-def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def _font(size: float, text: str = "") -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font; for a text with letters or dashes that it lacks the one that comes with Matplotlib."""
+    return _wide_font(size) if any(_lacking(letter) for letter in set(text)) else ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=4096)
+def _lacking(letter: str) -> bool:
+    if letter.isascii():
+        return False
+    font = ImageFont.load_default(16)
+    return bytes(font.getmask(letter)) == bytes(font.getmask("\uffff"))
+
+
+@lru_cache(maxsize=64)
+def _wide_font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    found = find_spec("matplotlib")  # only its place: importing it takes longer than drawing a sheet
+    folders = found.submodule_search_locations if found is not None else None
+    files = [Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf" for folder in folders or ()]
+    file = next((file for file in files if file.is_file()), None)
+    return ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
 
 
 def _cell_width(rows: Sequence[Row], height: int, columns: Sequence[Column]) -> int:
@@ -182,7 +203,7 @@ def _texts(pen: ImageDraw.ImageDraw, row: Row, place: tuple[int, int]) -> None:
         top += 17
         for line in paragraph.lines:
             for piece in wrapped(line, _TEXT_WIDTH, 14):
-                pen.text((left, top), piece, font=_font(14), fill=_INK if paragraph.verdict == "pass" else colour)
+                pen.text((left, top), piece, font=_font(14, line), fill=_INK if paragraph.verdict == "pass" else colour)
                 top += 18
             top += 4
         top += 5
@@ -203,15 +224,15 @@ def _legend(pen: ImageDraw.ImageDraw, place: tuple[int, int]) -> None:
 
 def _lines(pen: ImageDraw.ImageDraw, place: tuple[int, int], lines: Sequence[str], colour: Colour) -> None:
     for number, line in enumerate(lines):
-        pen.text((place[0], place[1] + 15 * number), line, font=_font(12), fill=colour)
+        pen.text((place[0], place[1] + 15 * number), line, font=_font(12, line), fill=colour)
 
 
 def _fitted(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, size: int, colour: Colour) -> None:
     """Write one line; a longer text is made smaller a little, then cut. Line breaks become spaces."""
     text = " ".join(text.split())
-    while size > 10 and _font(size).getlength(text) > width:
+    while size > 10 and _font(size, text).getlength(text) > width:
         size -= 1
-    font = _font(size)
+    font = _font(size, text)
     if font.getlength(text) > width:
         while text and font.getlength(f"{text}…") > width:
             text = text[:-1]
@@ -221,7 +242,7 @@ def _fitted(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: 
 
 def _pieces(word: str, width: int, size: int) -> Iterator[str]:
     """Cut a word that is wider than a line."""
-    font = _font(size)
+    font = _font(size, word)
     while len(word) > 1 and font.getlength(word) > width:
         cut = max(1, int(len(word) * width / font.getlength(word)))
         yield word[:cut]
@@ -231,7 +252,7 @@ def _pieces(word: str, width: int, size: int) -> Iterator[str]:
 
 def wrapped(text: str, width: int, size: int) -> list[str]:
     """Break a text into lines of at most `width` pixels."""
-    font, lines, line = _font(size), [], ""
+    font, lines, line = _font(size, text), [], ""
     for word in (piece for whole in text.split() for piece in _pieces(whole, width, size)):
         longer = f"{line} {word}".strip()
         if line and font.getlength(longer) > width:

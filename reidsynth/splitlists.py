@@ -115,7 +115,7 @@ def matlab(path: Path, keys: Iterable[str]) -> dict[str, np.ndarray]:
         values = loadmat(path, variable_names=wanted, verify_compressed_data_integrity=True)
     except Exception as error:  # noqa: BLE001 - the reader raises almost anything on damaged bytes
         raise UserError(
-            f"{str(path)!r} is no readable MATLAB file of format 5 ({reason(error)}): copy the  official file again"
+            f"{str(path)!r} is no readable MATLAB file of format 5 ({reason(error)}): copy the official file again"
         ) from None
     missing = [key for key in wanted if key not in values]
     if missing:

@@ -164,8 +164,16 @@ def finish(manifest: Manifest, *, max_failed: float, as_json: bool, unmet: list[
         typer.echo(_summary(manifest, counts))
         for complaint in complaints:
             typer.echo(f"not as asked: {complaint}", err=True)
+    for name in _out_of_date(manifest):
+        typer.echo(f"note: table {name!r} was made from other inputs than those now there: make it again", err=True)
     if complaints:
         raise typer.Exit(2 if failed else 1)
+
+
+def _out_of_date(manifest: Manifest) -> list[str]:
+    from reidsynth.jobs import stale_shards
+
+    return [name for name, table in manifest.tables.items() if stale_shards(manifest.info, table)]
 
 
 def _too_many(manifest: Manifest, name: str, verdicts: Mapping[str, int], max_failed: float) -> str:

@@ -160,13 +160,14 @@ class Remote:
             return "" if path is None else path.read_text(encoding="utf-8", errors="replace")
 
     def _fetched(self, file: str, folder: str) -> Path | None:
-        from huggingface_hub.errors import EntryNotFoundError
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
             path = self.ask(self.api.hf_hub_download, filename=file, revision=self.revision, local_dir=folder)
         except UserError as error:
-            if isinstance(error.__cause__, EntryNotFoundError):
-                return None
+            cause = error.__cause__
+            if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):
+                return None  # the local kind means that the Hub did not answer
             raise
         return Path(path)
 

@@ -70,6 +70,10 @@ def test_steps_are_commands_of_their_own(call, tmp_path):
     call("build-ir", out, "--method", "inverse", "--set", "offset=2", "--workers", 1)
     result = call("validate", out)
     assert f"{out} is sound" in result.output
+    result = call("build-sketch", out, "--method", "outline", "--workers", 1, "--max-failed", 1)
+    assert "made from other inputs" not in result.stderr
+    result = call("build-ir", out, "--method", "inverse", "--set", "offset=3", "--workers", 1, "--max-failed", 1)
+    assert "note: table 'sketch-outline' was made from other inputs than those now there" in result.stderr
 
 
 def test_validate_ends_with_code_1(call, tmp_path):

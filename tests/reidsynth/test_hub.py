@@ -226,6 +226,8 @@ def test_an_unreachable_hub(noisy, monkeypatch):
     report = push(noisy, api=api, dry_run=True)
     assert "can't be reached" in report.obstacle
     assert "ir-inverse/train-00000-of-00001.parquet" in report.sent
+    with pytest.raises(UserError, match="the Hub can't be reached about lab/noise"):
+        ours.pull(NAME, noisy.parent / "pulled", api=api)
 
 
 def test_public_release_is_opened_after_the_last_file(hub, noise, run, tmp_path, monkeypatch):
@@ -271,6 +273,15 @@ def test_a_repository_of_something_else_is_left_alone(hub, noisy):
     with pytest.raises(UserError, match=r"holds files that are no manifest \('weights\.bin'\)"):
         push(noisy)
     assert set(hub.repos[NAME].files) == {"weights.bin"}
+
+
+def test_a_table_made_from_other_inputs_is_not_published(hub, noisy, run):
+    run_step(noisy, "build-sketch", "outline", {}, run=run)
+    run_step(noisy, "build-ir", "inverse", {"offset": 1}, run=run)
+    with pytest.raises(UserError, match="'sketch-outline' of .* was made from other inputs than those now there"):
+        push(noisy)
+    assert NAME not in hub.repos
+    assert push(noisy, tables=["ir-inverse"]).tables == ("captures", "ir-inverse")
 
 
 def test_a_damaged_shard_is_not_published(hub, noisy):

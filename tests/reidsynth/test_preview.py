@@ -98,3 +98,17 @@ def test_wrapped_lines_fit():
     lines = wrapped("a pedestrian in a red coat " * 10, 200, 14)
     assert len(lines) > 5
     assert " ".join(lines) == ("a pedestrian in a red coat " * 10).strip()
+
+
+def test_letters_and_dashes_outside_ascii_are_drawn():
+    """Two captions with different letters look different; both would be one and the same box."""
+    sheets = [
+        draw_sheet(
+            text, "", [Column("rgb", "", "")], [Row(text, "", (), (Paragraph("text", "pass", (text,)),))], height=100
+        )
+        for text in ("a café — there", "a cafè — there")
+    ]
+    first, second = (np.asarray(sheet.convert("L")) for sheet in sheets)
+    assert first.shape == second.shape
+    lines = np.flatnonzero((first != second).any(axis=1))
+    assert np.ptp(lines) > 60  # in the title, the label and the caption

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from reidsynth.cli import app
 from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
+from reidsynth.manifest import Manifest
 from reidsynth.merging import merge
 from reidsynth.pipeline import run_step
 from reidsynth.policy import Policy
@@ -195,6 +196,15 @@ def test_a_step_completes_what_a_part_lacked_and_leaves_the_rest(other, run, tmp
     assert again.checksum == whole.checksum
 
 
+def test_a_photograph_that_lacks_its_mask_tells_why_nothing_was_made(noise, run, tmp_path):
+    market = ingest(tmp_path / "market", "market1501", {"root": str(market1501(tmp_path))}, run=run)
+    both = merge([made(tmp_path / "a", run, 6, steps=()), market], tmp_path / "both")
+    manifest = run_step(both.path, "caption", "template", {"use": "colours"}, run=run)
+    captures = manifest.captures("train").column("dataset").to_pylist()
+    reasons = manifest.table("text-template", "train").columns(["reason"]).column("reason").to_pylist()
+    assert {why for dataset, why in zip(captures, reasons, strict=True) if dataset == "market1501"} == {"mask: absent"}
+
+
 def test_terms_of_the_merged_are_the_strictest(other, run, tmp_path):
     both = merge(
         [made(tmp_path / "a", run, 6, steps=()), made(tmp_path / "b", run, 6, "other", steps=())], tmp_path / "c"
@@ -205,6 +215,26 @@ def test_terms_of_the_merged_are_the_strictest(other, run, tmp_path):
     assert "Source: `noise`" in card
     assert "Source: `other`" in card
     assert "Merged from `noise`, `other`." in card
+
+
+def described(manifest, **source):
+    """The same rows, told about differently."""
+    about = source.pop("about")
+    info = manifest.info.model_copy(update={"about": about, "source": manifest.info.source.model_copy(update=source)})
+    return Manifest(manifest.path, info)
+
+
+def test_a_part_speaks_for_no_other_and_what_was_left_out_is_added_up(other, run, tmp_path):
+    first, second = made(tmp_path / "a", run, 6, steps=()), made(tmp_path / "b", run, 6, "other", steps=())
+    left = {"junk box": 2}
+    silent = merge([described(first, about="Noise.", dropped=left), second], tmp_path / "silent")
+    assert silent.info.about == ""
+    assert silent.info.source.dropped == {"noise: junk box": 2}
+    # the same data set read in another way, as the two kinds of boxes of CUHK03-NP are
+    again = described(second, about="More.", dataset="noise", dropped={"junk box": 3})
+    both = merge([described(first, about="Noise.", dropped=left), again], tmp_path / "both")
+    assert both.info.about == "Noise. More."
+    assert both.info.source.dropped == {"noise: junk box": 5}
 
 
 def test_interleaving_parts_of_one_data_set_come_back_together(noise, run, tmp_path, small_shards):
