@@ -278,7 +278,7 @@ def test_a_repository_of_something_else_is_left_alone(hub, noisy):
 def test_a_table_made_from_other_inputs_is_not_published(hub, noisy, run):
     run_step(noisy, "build-sketch", "outline", {}, run=run)
     run_step(noisy, "build-ir", "inverse", {"offset": 1}, run=run)
-    with pytest.raises(UserError, match="'sketch-outline' of .* was made from other inputs than those now there"):
+    with pytest.raises(UserError, match=r"'sketch-outline' of .* was made from other inputs than those now there"):
         push(noisy)
     assert NAME not in hub.repos
     assert push(noisy, tables=["ir-inverse"]).tables == ("captures", "ir-inverse")
