@@ -13,13 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.compute as pc
+
 from reidsynth import gates, registry, rows, thresholds
 from reidsynth.errors import UserError
 from reidsynth.jobs import ROWS_PER_BLOCK, Job, Run, commit, execute, shard_file, table_info
 from reidsynth.linking import link_files, refuse_foreign
 from reidsynth.manifest import Manifest, ManifestInfo, SourceInfo, TableInfo, open_manifest
-from reidsynth.matching import Match, ShardMatch, Spelled, built, match, spelled
+from reidsynth.matching import Match, Row, ShardMatch, Spelled, built, match, spelled
 from reidsynth.protocol import ProtocolFile, write_protocol
+from reidsynth.reader import TableReader
 from reidsynth.schema import Content, Record
 from reidsynth.sources import Source, build_source, protocol_of, source_class
 from reidsynth.storage import content_key, locked
@@ -74,7 +77,7 @@ class _JoinTask:
     sources: Spelled
     split: str
     specs: tuple[TableSpec, ...]
-    rows: tuple[tuple[dict[str, Any], Record | None], ...]  # captures, and what the user's copy lists for them
+    rows: tuple[Row, ...]  # captures, and what the user's copy lists for them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,9 +163,10 @@ def rehydrate(
     found = match(delta, sources, run=run)
     with locked(out):
         link_files(delta.path, out, (s for shards in _shards(info) for s in shards))
-        jobs = _jobs(delta, spelled(sources), specs, found)
-        schemas = {spec.name: table_schema(spec) for spec in specs}
-        execute(out, jobs, schemas, _join_block, run=run, label="rehydrate")
+        jobs = _joined_shards(delta, sources, specs, found, out, run)
+        if mistaken := _mistaken(out, jobs, specs):
+            found = match(delta, sources, run=run, mistaken=mistaken)
+            jobs = _joined_shards(delta, sources, specs, found, out, run)
         tables = {spec.name: _standing_in(table_info(out, jobs, spec, None), own[spec.name]) for spec in specs}
         kept = {name: table for name, table in info.withheld.items() if name not in own}
         lists = _lists(delta, out, sources)
@@ -213,15 +217,36 @@ def _jobs(delta: Manifest, keys: Spelled, specs: tuple[TableSpec, ...], found: M
     return jobs
 
 
+def _joined_shards(
+    delta: Manifest, sources: Mapping[str, Source], specs: tuple[TableSpec, ...], found: Match, out: Path, run: Run
+) -> list[Job]:
+    jobs = _jobs(delta, spelled(sources), specs, found)
+    schemas = {spec.name: table_schema(spec) for spec in specs}
+    execute(out, jobs, schemas, _join_block, run=run, label="rehydrate")
+    return jobs
+
+
+def _mistaken(out: Path, jobs: Sequence[Job], specs: Sequence[TableSpec]) -> set[str]:
+    """Captures whose listed file turned out to be another one than that on record."""
+    name = specs[0].name
+    reader = TableReader([(out / job.files[name], job.rows) for job in jobs], name, in_order=True)
+    told = reader.columns(["sample_id", "reason"])
+    return set(told.filter(pc.equal(told["reason"], OTHER))["sample_id"].to_pylist())
+
+
 def _join_block(task: _JoinTask) -> dict[str, pa.RecordBatch]:
     sources = built(task.sources)
-    pairs = [_joined(sources, task, row, record) for row, record in task.rows]
+    pairs = [_joined(sources, task, *row) for row in task.rows]
     batches = rows.source_batches(pairs, split=task.split, dataset="", specs=task.specs)
     return {name: batch for name, batch in batches.items() if name != "captures"}
 
 
 def _joined(
-    sources: Mapping[str, Source], task: _JoinTask, row: Mapping[str, Any], record: Record | None
+    sources: Mapping[str, Source],
+    task: _JoinTask,
+    row: Mapping[str, Any],
+    record: Record | None,
+    listed: Record | None,
 ) -> tuple[Record, Content]:
     known = Record(row["sample_id"], row["pid"], row["camid"], row["role"], row["modality"], row["source_path"])
     if record is None:
@@ -230,6 +255,8 @@ def _joined(
     if content.source_sha256 != row["source_sha256"]:
         lost = MISSING if content.source_sha256 is None else OTHER
         return known, _refused(task, lost if row["source_sha256"] else UNKNOWN)
+    if listed is not None and record != listed:  # files changed places; what is told of the name stayed
+        record, content = listed, replace(content, texts=sources[row["dataset"]].read(listed).texts)
     return replace(record, sample_id=row["sample_id"]), content
 
 

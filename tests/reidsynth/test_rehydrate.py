@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from fixtures import cuhk_pedes, write_image
 from typer.testing import CliRunner
@@ -10,6 +12,7 @@ from reidsynth.cli import app
 from reidsynth.errors import UserError
 from reidsynth.ingest import ingest
 from reidsynth.manifest import open_manifest
+from reidsynth.merging import merge
 from reidsynth.pipeline import run_step
 from reidsynth.rehydrate import MISSING, OTHER, rehydrate, roots_of
 from reidsynth.release import plan_release, write_generated
@@ -28,7 +31,12 @@ def whole(run, tmp_path):
 @pytest.fixture
 def delta(whole, tmp_path):
     """What `push` would send, in a folder."""
-    release, folder = plan_release(whole), tmp_path / "delta"
+    return released(whole, tmp_path)
+
+
+def released(manifest, tmp_path):
+    """What `push` would send of a manifest, in a folder."""
+    release, folder = plan_release(manifest), tmp_path / "delta"
     for file in (*release.files(), *write_generated(release, tmp_path / "generated")):
         (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
         (folder / file.path).write_bytes(file.local.read_bytes())
@@ -72,8 +80,6 @@ def test_a_step_that_the_publisher_ran_is_not_run_again(delta, copy, run, tmp_pa
 
 
 def test_a_renamed_file_is_found_by_its_checksum(whole, delta, copy, run, tmp_path):
-    import json
-
     (copy / "imgs/CUHK03/1_2.jpg").rename(copy / "imgs/CUHK03/renamed.jpg")
     annotation = copy / "reid_raw.json"
     rows = json.loads(annotation.read_text())
@@ -86,9 +92,68 @@ def test_a_renamed_file_is_found_by_its_checksum(whole, delta, copy, run, tmp_pa
     assert result.told()[0] == "joined 9 of 9 captures by their checksums (1 of them under another path)"
 
 
-def test_what_does_not_match_is_told_and_mended_by_a_second_run(delta, copy, run, tmp_path):
-    import json
+def listed(copy, change):
+    """Change the rows of a copy's annotation."""
+    annotation = copy / "reid_raw.json"
+    annotation.write_text(json.dumps([change(dict(row)) for row in json.loads(annotation.read_text())]))
 
+
+def test_files_under_one_anothers_names_are_found_by_their_checksums(whole, delta, copy, run, tmp_path):
+    first, second = (copy / f"imgs/CUHK03/1_{number}.jpg" for number in (1, 2))
+    bytes_of = first.read_bytes(), second.read_bytes()
+    first.write_bytes(bytes_of[1])
+    second.write_bytes(bytes_of[0])
+    for _ in range(2):  # the second time finds everything there
+        result = joined(delta, copy, tmp_path / "out", run)
+        assert (result.matched, result.moved, result.unmatched, result.unused) == (9, 2, {}, {})
+        for number in range(2):
+            made, there = (m.table("rgb", "train")[number] for m in (result.manifest, whole))
+            assert made["image"]["bytes"] == there["image"]["bytes"]
+            made, there = (m.table("text", "train")[number] for m in (result.manifest, whole))
+            assert made["captions"] == there["captions"]
+        assert validate(tmp_path / "out") == []
+
+
+def test_a_file_whose_name_was_given_to_another_is_found(delta, copy, run, tmp_path):
+    (copy / "imgs/CUHK03/1_1.jpg").rename(copy / "imgs/CUHK03/old.jpg")
+    write_image(copy / "imgs/CUHK03/1_1.jpg", seed=77)
+    rows = json.loads((copy / "reid_raw.json").read_text())
+    first = next(row for row in rows if row["file_path"] == "CUHK03/1_1.jpg")
+    (copy / "reid_raw.json").write_text(json.dumps([*rows, first | {"file_path": "CUHK03/old.jpg"}]))
+    result = joined(delta, copy, tmp_path / "out", run)
+    assert (result.matched, result.moved, result.unmatched, result.unused) == (9, 1, {}, {"cuhk-pedes": 1})
+
+
+def test_a_file_that_moved_to_another_split_is_found(delta, copy, run, tmp_path):
+    (copy / "imgs/CUHK03/1_2.jpg").rename(copy / "imgs/CUHK03/1_7.jpg")
+
+    def moved(row):
+        return row | {"file_path": "CUHK03/1_7.jpg", "split": "test"} if row["file_path"].endswith("1_2.jpg") else row
+
+    listed(copy, moved)
+    result = joined(delta, copy, tmp_path / "out", run)
+    assert (result.matched, result.moved, result.unmatched, result.unused) == (9, 1, {}, {})
+
+
+def test_a_file_in_the_folder_of_another_data_set_is_not_taken_for_joined(run, tmp_path):
+    parts = []
+    for name in ("one", "two"):
+        for number in range(3):
+            write_image(tmp_path / name / f"{number}_{name}.jpg", seed=number, shirt="red" if name == "one" else "blue")
+        parts.append(ingest(tmp_path / f"m-{name}", "folder", folder_of(tmp_path / name), run=run))
+    both = merge(parts, tmp_path / "both")
+    delta = released(both, tmp_path)
+    (tmp_path / "one/1_one.jpg").rename(tmp_path / "two/1_one.jpg")
+    roots = {name: tmp_path / name for name in ("one", "two")}
+    result = rehydrate(delta, roots, tmp_path / "out", run=run)
+    assert (result.matched, result.moved, result.unmatched, result.unused) == (5, 0, {MISSING: 1}, {"two": 1})
+
+
+def folder_of(root):
+    return {"root": str(root), "pattern": "{pid}_{_}", "called": root.name}
+
+
+def test_what_does_not_match_is_told_and_mended_by_a_second_run(delta, copy, run, tmp_path):
     good = (copy / "imgs/CUHK03/1_1.jpg").read_bytes()
     write_image(copy / "imgs/CUHK03/1_1.jpg", seed=77)
     (copy / "imgs/Market/0013_c5s1_000426_00.jpg").unlink()
@@ -115,8 +180,6 @@ def test_what_does_not_match_is_told_and_mended_by_a_second_run(delta, copy, run
 
 
 def test_files_that_the_delta_does_not_speak_of_are_counted(delta, copy, run, tmp_path):
-    import json
-
     annotation = copy / "reid_raw.json"
     rows = json.loads(annotation.read_text())
     write_image(copy / "imgs/CUHK03/9_9.jpg", seed=99)
@@ -142,11 +205,7 @@ def test_a_drawn_world_is_drawn_again(run, tmp_path):
     parameters = {"train": 2, "val": 0, "test": 0, "observations": 2, "height": 64, "width": 32}
     whole = ingest(tmp_path / "whole", "demo", parameters, run=run)
     run_step(tmp_path / "whole", "build-ir", "channel-augmentation", {}, run=run)
-    release = plan_release(open_manifest(tmp_path / "whole"))
-    for file in (*release.files(), *write_generated(release, tmp_path / "generated")):
-        (tmp_path / "delta" / file.path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "delta" / file.path).write_bytes(file.local.read_bytes())
-    delta = open_manifest(tmp_path / "delta")
+    delta = released(open_manifest(tmp_path / "whole"), tmp_path)
     result = rehydrate(delta, roots_of(delta, None, []), tmp_path / "out", run=run)
     assert result.unmatched == {}
     assert result.manifest.table("sketch", "train")[3] == whole.table("sketch", "train")[3]
@@ -155,16 +214,11 @@ def test_a_drawn_world_is_drawn_again(run, tmp_path):
 def test_a_delta_of_several_data_sets_takes_a_folder_for_each(whole, copy, run, tmp_path):
     from fixtures import market1501
 
-    from reidsynth.merging import merge
-
     market = market1501(tmp_path / "m")
     ingest(tmp_path / "market", "market1501", {"root": str(market)}, run=run)
     second = run_step(tmp_path / "market", "build-ir", "channel-augmentation", {}, run=run)
     both = merge([whole, second], tmp_path / "both")
-    release = plan_release(both)
-    for file in (*release.files(), *write_generated(release, tmp_path / "generated")):
-        (tmp_path / "delta" / file.path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "delta" / file.path).write_bytes(file.local.read_bytes())
+    released(both, tmp_path)
     roots = [f"--root=cuhk-pedes={copy}", f"--root=market1501={market}"]
     command = ["rehydrate", str(tmp_path / "delta"), "--out", str(tmp_path / "out"), "--workers", "1"]
     called = CliRunner().invoke(app, [*command, *roots])
