@@ -153,7 +153,7 @@ def ingest(
             tables={spec.name: table_info(out, jobs, spec, None) for spec in specs},
             protocol={source.dataset(): write_protocol(out, source.dataset(), lists)} if lists else {},
         )
-        commit(out, info.model_copy(update={"tables": info.tables | _still_valid(out, info)}))
+        commit(out, info.model_copy(update={"tables": still_valid(out, info)}))
     return open_manifest(out)
 
 
@@ -260,12 +260,18 @@ def _source_info(source: Source) -> SourceInfo:
     )
 
 
-def _still_valid(out: Path, info: ManifestInfo) -> dict[str, TableInfo]:
-    """Tables of earlier steps that were made from exactly these captures: kept when a source is read again."""
+def still_valid(out: Path, info: ManifestInfo) -> dict[str, TableInfo]:
+    """Tables to describe: those of `info`, and those of earlier steps on this folder that were made from them.
+
+    Args:
+        out: the manifest's folder.
+        info: of what was read again.
+    """
     if not (out / MANIFEST_FILE).exists():
-        return {}
+        return info.tables
     kept = dict(info.tables)
     waiting = {name: table for name, table in read_info(out).tables.items() if table.step is not None}
+    waiting = {name: table for name, table in waiting.items() if name not in kept}
     found = True
     while found:  # a table may depend on another that is kept
         found = False

@@ -19,6 +19,7 @@ from reidsynth import protocol, rows
 from reidsynth.card import write_card
 from reidsynth.manifest import (
     MANIFEST_FILE,
+    NOT_JOINED,
     PARTIAL_KEY,
     ManifestInfo,
     ShardInfo,
@@ -132,7 +133,8 @@ def stale_shards(info: ManifestInfo, table: TableInfo) -> list[ShardInfo]:
     """Shards of a step's table that were not made from the inputs now on record.
 
     Inputs that are withheld count by their record; where that has no shards (rows were chosen since), nothing can be
-    said and nothing is. A shard is not stale for lacking rows of captures that came without the table.
+    said and nothing is. A shard is not stale for lacking rows of captures that came without the table, nor for having
+    been made from more than `reidsynth rehydrate` could join.
     """
     if table.step is None:
         return []
@@ -147,9 +149,19 @@ def stale_shards(info: ManifestInfo, table: TableInfo) -> list[ShardInfo]:
             return list(table.shards)
         for number, shard in enumerate(shards):
             checksums = input_checksums(info, table.step.inputs, split, number)
-            if shard.key not in (PARTIAL_KEY, step_shard_key(table.step, table.spec, checksums)):
+            known = shard.key in (PARTIAL_KEY, step_shard_key(table.step, table.spec, checksums))
+            if not known and not _joined_in_part(info, table.step.inputs, split, number):
                 stale.append(shard)
     return stale
+
+
+def _joined_in_part(info: ManifestInfo, inputs: Collection[str], split: str, number: int) -> bool:
+    """Whether one of the shards that a shard of a step is made from lacks rows of the one that it was made from."""
+    for table in (info.tables[name] for name in inputs if name in info.tables):
+        shard = [shard for shard in table.shards if shard.split == split][number]
+        if shard.stands_for is None and any(reason.startswith(NOT_JOINED) for reason in table.reasons):
+            return True
+    return False
 
 
 def shard_starts(info: ManifestInfo, split: str) -> list[int]:

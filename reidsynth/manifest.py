@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MANIFEST_FILE = "manifest.json"
 PARTIAL_KEY = "partial"  # of a shard with rows from a manifest that lacked the table: a step makes such a shard anew
 
+NOT_JOINED = "not joined: "  # how the reason of a row begins that `reidsynth rehydrate` found no file for
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

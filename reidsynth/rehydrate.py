@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from reidsynth import gates, registry, rows, thresholds
 from reidsynth.errors import UserError
+from reidsynth.ingest import still_valid
 from reidsynth.jobs import ROWS_PER_BLOCK, Job, Run, commit, execute, shard_file, table_info
 from reidsynth.linking import link_files, refuse_foreign
-from reidsynth.manifest import Manifest, ManifestInfo, SourceInfo, TableInfo, open_manifest
+from reidsynth.manifest import NOT_JOINED, Manifest, ManifestInfo, ShardInfo, SourceInfo, TableInfo, open_manifest
 from reidsynth.matching import Match, Row, ShardMatch, Spelled, built, match, spelled
 from reidsynth.protocol import ProtocolFile, write_protocol
 from reidsynth.reader import TableReader
@@ -31,13 +33,11 @@ from reidsynth.tables import table_schema
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import pyarrow as pa
-
     from reidsynth.schema import TableSpec
 
-MISSING = "not joined: no file with this checksum in your copy"
-OTHER = "not joined: your file has other bytes than the one on record"
-UNKNOWN = "not joined: there was no readable file when the delta was made"
+MISSING = f"{NOT_JOINED}no file with this checksum in your copy"
+OTHER = f"{NOT_JOINED}your file has other bytes than the one on record"
+UNKNOWN = f"{NOT_JOINED}there was no readable file when the delta was made"
 REASONS = (MISSING, OTHER, UNKNOWN)
 
 
@@ -167,11 +167,11 @@ def rehydrate(
         if mistaken := _mistaken(out, jobs, specs):
             found = match(delta, sources, run=run, mistaken=mistaken)
             jobs = _joined_shards(delta, sources, specs, found, out, run)
-        tables = {spec.name: _standing_in(table_info(out, jobs, spec, None), own[spec.name]) for spec in specs}
+        tables = {spec.name: _standing_in(out, table_info(out, jobs, spec, None), own[spec.name]) for spec in specs}
         kept = {name: table for name, table in info.withheld.items() if name not in own}
         lists = _lists(delta, out, sources)
         joined = info.model_copy(update={"tables": info.tables | tables, "withheld": kept, "protocol": lists})
-        commit(out, joined)
+        commit(out, joined.model_copy(update={"tables": still_valid(out, joined)}))
     first = next((spec.name for spec in specs if spec.modality == "rgb"), specs[0].name)
     reasons = Counter({reason: tables[first].reasons.get(reason, 0) for reason in REASONS})
     total = sum(size.rows for size in info.splits.values())
@@ -264,13 +264,23 @@ def _refused(task: _JoinTask, reason: str) -> Content:
     return Content(errors={spec.name: reason for spec in task.specs})
 
 
-def _standing_in(table: TableInfo, original: TableInfo) -> TableInfo:
+def _standing_in(out: Path, table: TableInfo, original: TableInfo) -> TableInfo:
     """Let every shard whose rows all matched stand for the publisher's: what was made from that needs no new making."""
-    if any(reason in table.reasons for reason in REASONS) or len(table.shards) != len(original.shards):
+    if len(table.shards) != len(original.shards):
         return table
-    pairs = zip(table.shards, original.shards, strict=True)
-    shards = tuple(mine.model_copy(update={"stands_for": theirs.content}) for mine, theirs in pairs)
+    shards = tuple(
+        mine if _lacks(out, table, mine) else mine.model_copy(update={"stands_for": theirs.content})
+        for mine, theirs in zip(table.shards, original.shards, strict=True)
+    )
     return table.model_copy(update={"shards": shards})
+
+
+def _lacks(out: Path, table: TableInfo, shard: ShardInfo) -> bool:
+    """Whether rows of a shard found no file."""
+    if not any(reason in table.reasons for reason in REASONS):
+        return False
+    reasons = TableReader([(out / shard.file, shard.rows)], table.name, in_order=True).columns(["reason"])["reason"]
+    return bool(pc.any(pc.is_in(reasons, pa.array(REASONS))).as_py())
 
 
 def _lists(delta: Manifest, out: Path, sources: Mapping[str, Source]) -> dict[str, dict[str, ProtocolFile]]:

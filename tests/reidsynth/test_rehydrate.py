@@ -16,6 +16,7 @@ from reidsynth.merging import merge
 from reidsynth.pipeline import run_step
 from reidsynth.rehydrate import MISSING, OTHER, rehydrate, roots_of
 from reidsynth.release import plan_release, write_generated
+from reidsynth.selection import Selection, select
 from reidsynth.storage import sha256_file
 from reidsynth.validate import validate
 
@@ -177,6 +178,36 @@ def test_what_does_not_match_is_told_and_mended_by_a_second_run(delta, copy, run
     again = joined(delta, copy, tmp_path / "out", run)
     assert again.unmatched == {}
     assert validate(tmp_path / "out") == []
+
+
+def test_what_was_joined_in_part_can_be_used(whole, delta, copy, run, tmp_path):
+    """One file in thousands is missing: nothing has to be made again, and the rows that were joined can be chosen."""
+    (copy / "imgs/CUHK03/1_1.jpg").unlink()
+    result = joined(delta, copy, tmp_path / "out", run)
+    assert result.unmatched == {MISSING: 1}
+    assert validate(tmp_path / "out") == []
+    assert result.manifest.checksum != whole.checksum
+    lacking = {shard.split for shard in result.manifest.tables["rgb"].shards if shard.stands_for is None}
+    assert lacking == {"train"}
+    chosen = select(result.manifest, Selection(verdicts={"rgb": ["pass"]}), tmp_path / "chosen")
+    assert sum(size.rows for size in chosen.info.splits.values()) == 8
+    assert validate(tmp_path / "chosen") == []
+    run_step(tmp_path / "out", "build-ir", "channel-augmentation", {"seed": 1}, run=run)
+    (copy / "imgs/CUHK03/1_1.jpg").write_bytes((tmp_path / "publisher/CUHK-PEDES/imgs/CUHK03/1_1.jpg").read_bytes())
+    again = joined(delta, copy, tmp_path / "out", run)
+    assert again.manifest.checksum == whole.checksum
+
+
+def test_tables_that_the_user_made_since_stay(delta, copy, run, tmp_path):
+    out = tmp_path / "out"
+    joined(delta, copy, out, run)
+    mine = run_step(out, "build-sketch", "lineart-standard", {"background": "keep"}, run=run)
+    again = joined(delta, copy, out, run).manifest
+    assert again.checksum == mine.checksum
+    assert set(again.tables) == {"rgb", "text", "ir-ca", "sketch-lineart-standard"}
+    write_image(copy / "imgs/CUHK03/1_1.jpg", seed=77)
+    assert "ir-ca" in joined(delta, copy, out, run).manifest.tables
+    assert validate(out) == []
 
 
 def test_files_that_the_delta_does_not_speak_of_are_counted(delta, copy, run, tmp_path):
