@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reidsynth import gates
@@ -64,7 +66,7 @@ def settle(
         shared = _Shared(hashes, _persons(capture_files))
         for source, file, rows in zip(given, finished, hashes, strict=True):
             judged = partial(gates.judge_shared, people=shared.people, limits=limits)
-            _settle_shard(source, file, [shared.most(captions) for captions in rows], judged, spec)
+            _settle_shard(source, file, shared.most(rows), judged, spec)
     shutil.rmtree(out / DRAFTS / spec.name, ignore_errors=True)
     if (out / DRAFTS).is_dir() and not any((out / DRAFTS).iterdir()):
         (out / DRAFTS).rmdir()
@@ -80,10 +82,23 @@ def _persons(files: Sequence[Path]) -> list[np.ndarray]:
     return np.split(numbers, np.cumsum([table.num_rows for table in read])[:-1])
 
 
-def _hashes(file: Path) -> list[list[int]]:
-    """64-bit hashes of every row's captions; eight bytes each keep millions of captions in memory."""
-    told = _read(file, ["captions"])["captions"].to_pylist()
-    return [[_hash(caption) for caption in captions or ()] for captions in told]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Hashes:
+    """Captions of one shard's rows as 64-bit hashes: eight bytes each keep millions of them in memory.
+
+    Args:
+        values: of all rows, one after the other.
+        counts: captions of each row.
+    """
+
+    values: np.ndarray
+    counts: np.ndarray
+
+
+def _hashes(file: Path) -> _Hashes:
+    told = _read(file, ["captions"])["captions"].combine_chunks()
+    values = np.fromiter((_hash(caption) for caption in told.flatten().to_pylist()), np.int64)
+    return _Hashes(values, pc.fill_null(pc.list_value_length(told), 0).to_numpy().astype(np.int32))
 
 
 def _read(file: Path, columns: list[str] | None = None) -> pa.Table:
@@ -100,22 +115,28 @@ def _hash(caption: str) -> int:
 class _Shared:
     """People for each caption that more than one person has."""
 
-    def __init__(self, hashes: Sequence[Sequence[Sequence[int]]], persons: Sequence[np.ndarray]) -> None:
-        keys: list[int] = []
-        people: list[int] = []
-        for rows, numbers in zip(hashes, persons, strict=True):
-            for captions, person in zip(rows, numbers.tolist(), strict=True):
-                keys.extend(captions)
-                people.extend([person] * len(captions))
+    def __init__(self, hashes: Sequence[_Hashes], persons: Sequence[np.ndarray]) -> None:
         self.people = len(np.unique(np.concatenate(persons)))
-        pairs = np.unique(np.array([keys, people], dtype=np.int64), axis=1)
-        found, counts = np.unique(pairs[0], return_counts=True)
-        many = counts > 1
-        self._counts = dict(zip(found[many].tolist(), counts[many].tolist(), strict=True))
+        values = np.concatenate([rows.values for rows in hashes])
+        who = np.concatenate([np.repeat(p, rows.counts) for rows, p in zip(hashes, persons, strict=True)])
+        order = np.lexsort((who, values))
+        values, who = values[order], who[order]
+        new = np.ones(len(values), bool)  # the first of the pairs that are equal
+        new[1:] = (values[1:] != values[:-1]) | (who[1:] != who[:-1])
+        found, counts = np.unique(values[new], return_counts=True)
+        self._captions, self._counts = found[counts > 1], counts[counts > 1]
 
-    def most(self, captions: Sequence[int]) -> int | None:
-        """The largest number of people who have one of the captions; None where there is none."""
-        return max((self._counts.get(caption, 1) for caption in captions), default=None)
+    def most(self, rows: _Hashes) -> list[int | None]:
+        """The largest number of people who have one of a row's captions, for each row; None where there is none."""
+        of_caption = np.ones(len(rows.values), np.int64)
+        if len(self._captions):
+            place = np.minimum(np.searchsorted(self._captions, rows.values), len(self._captions) - 1)
+            shared = self._captions[place] == rows.values
+            of_caption[shared] = self._counts[place[shared]]
+        told = rows.counts > 0
+        starts = (np.cumsum(rows.counts) - rows.counts)[told]
+        most = iter(np.maximum.reduceat(of_caption, starts).tolist() if len(starts) else ())
+        return [next(most) if any_ else None for any_ in told.tolist()]
 
 
 def _settle_shard(

@@ -10,6 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from manifest_files import unchanged
+
 from reidsynth.engines import LocalEngine
 from reidsynth.ingest import ingest
 from reidsynth.jobs import Run
@@ -37,7 +39,9 @@ def ingested(tmp_path_factory):
     """A manifest of noise with twelve rows in each of two splits, to be copied; 22 photographs can be read."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(SOURCES, "noise", "drawn_source:Noise")
-        return ingest(tmp_path_factory.mktemp("noise") / "m", "noise", {"rows": 12}, run=Run(LocalEngine(1))).path
+        made = ingest(tmp_path_factory.mktemp("noise") / "m", "noise", {"rows": 12}, run=Run(LocalEngine(1)))
+    with unchanged(made.path) as path:
+        yield path
 
 
 @pytest.fixture

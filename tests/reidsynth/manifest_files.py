@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -15,3 +16,11 @@ def tree(folder: Path) -> dict[str, bytes]:
 def linked(folder: Path, copy: Path) -> Path:
     """A copy by hard links: what writes to a manifest puts new files in the place of old ones, and opens none."""
     return shutil.copytree(folder, copy, copy_function=os.link)
+
+
+@contextmanager
+def unchanged(folder: Path):
+    """A manifest that tests share: none of them may have changed it, not even through a link."""
+    before = tree(folder)
+    yield folder
+    assert tree(folder) == before, f"a test changed {folder}, which others read"

@@ -74,8 +74,10 @@ def test_results_come_in_order_with_bounded_look_ahead(engine):
 
 
 def test_what_a_worker_loaded_stays_loaded(engine):
-    first = set(engine.imap(cluster_blocks.where, range(12)))
-    assert len(first) <= 2
+    first = set()
+    while len(first) < 2:  # one may still be starting, or starting again after another test
+        first |= set(engine.imap(cluster_blocks.where, range(12)))
+    assert len(first) == 2
     assert set(engine.imap(cluster_blocks.where, range(12))) <= first
 
 

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from loopback_hub import Failure, Repo, serving
+from manifest_files import unchanged
 from typer.testing import CliRunner
 
 import reidsynth
@@ -51,7 +52,8 @@ def noisy_built(ingested, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(STEPS, "build-ir", {**STEPS["build-ir"], "inverse": "drawn_source:Inverse"})
         run_step(out, "build-ir", "inverse", {}, run=Run(LocalEngine(1), progress=False))
-    return out
+    with unchanged(out):
+        yield out
 
 
 @pytest.fixture

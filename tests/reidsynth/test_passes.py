@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from manifest_files import linked, tree
+from manifest_files import linked, tree, unchanged
 
 from reidsynth.engines import LocalEngine
 from reidsynth.ingest import ingest
@@ -35,7 +35,8 @@ def drawn(_small, tmp_path_factory):
     """A small drawn world, to be copied."""
     out = tmp_path_factory.mktemp("drawn") / "m"
     ingest(out, "demo", {"train": 6, "val": 2, "test": 2}, run=ALONE)
-    return out
+    with unchanged(out):
+        yield out
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,8 @@ def one_by_one(drawn, tmp_path_factory):
     out = linked(drawn, tmp_path_factory.mktemp("one-by-one") / "m")
     for step in STEPS:
         run_step(out, *step, run=ALONE)
-    return out
+    with unchanged(out):
+        yield out
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,8 @@ def together(drawn, tmp_path_factory):
     """The world with all steps run in one go, to be compared with or copied."""
     out = linked(drawn, tmp_path_factory.mktemp("together") / "m")
     run_steps(out, STEPS, run=ALONE)
-    return out
+    with unchanged(out):
+        yield out
 
 
 def test_together_as_one_by_one(one_by_one, together):
