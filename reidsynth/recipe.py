@@ -116,7 +116,7 @@ def load_recipe(path: Path, *, root: Path | Mapping[str, Path] | None = None, ov
             recipe of several data sets: source -> folder.
         overrides: `key=value` for the source's parameters, values in YAML; `SOURCE.key=value` where there are several;
             `STEP.key=value` for a step's (`build-ir.model=runs/lwir`), `STEP.METHOD.key=value` where it stands in the
-            recipe several times.
+            recipe several times. `STEP.method=...` drops the parameters that the recipe gives for its own method.
 
     Returns:
         The recipe, ready to run.
@@ -141,7 +141,7 @@ def load_recipe(path: Path, *, root: Path | Mapping[str, Path] | None = None, ov
 def _steps_given(values: dict[str, Any], settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Enter what the command says about steps; returns what is left for the sources, and mistakes."""
     entries = [entry for holder in (values, *_dicts(values.get("parts"))) for entry in _dicts(holder.get("steps"))]
-    left, found = {}, []
+    left, found, given = {}, [], []
     for key, value in settings.items():
         step, _, rest = key.partition(".")
         method, _, parameter = rest.rpartition(".")
@@ -150,10 +150,16 @@ def _steps_given(values: dict[str, Any], settings: dict[str, Any]) -> tuple[dict
         if not mine:
             left[key] = value
         elif len(chosen) == 1:
-            chosen[0][parameter] = value
+            given.append((chosen[0], parameter, value))
         else:
             methods = ", ".join(str(entry.get("method")) for entry in mine)
             found.append(f"--set {key}: write {step}.METHOD.{parameter} (methods of {step} here: {methods})")
+    for entry, parameter, value in given:
+        if parameter == "method" and value != entry.get("method"):  # the recipe's parameters are of the other method
+            for name in set(entry) - {"step", "method", "gates"}:
+                del entry[name]
+    for entry, parameter, value in given:
+        entry[parameter] = value
     return left, found
 
 

@@ -64,6 +64,14 @@ def test_parameters_of_a_step_are_set_by_its_name(write):
         load_recipe(write(), overrides=["build-irr.gray=true"])
 
 
+def test_another_method_does_without_the_parameters_of_the_recipes_own(write):
+    path = write(steps=[{"step": "build-ir", "method": "inverse", "offset": 3, "gates": {"ir_range": 1}}])
+    recipe = load_recipe(path, overrides=["build-ir.gray=true", "build-ir.method=channel-augmentation"])
+    assert recipe.steps[0].method == "channel-augmentation"
+    assert recipe.steps[0].parameters == {"gray": True, "gates": {"ir_range": 1}}
+    assert load_recipe(path, overrides=["build-ir.method=inverse"]).steps[0].parameters["offset"] == 3
+
+
 def test_three_mistakes_are_named_at_once(write):
     path = write(
         source={"name": "noise", "rows": "many"},
