@@ -106,7 +106,9 @@ def construct(cls: type[Any], label: str, parameters: Mapping[str, Any]) -> Any:
     try:
         return cls(**parameters)
     except ValidationError as error:
-        mistakes = "; ".join(_mistake(detail) for detail in error.errors(include_url=False))
+        details = error.errors(include_url=False)
+        within = {detail["loc"][:-1] for detail in details}  # a list is wrong because of what it holds
+        mistakes = "; ".join(_mistake(detail) for detail in details if not detail["loc"] or detail["loc"] not in within)
         valid = ", ".join(parameter_names(cls)) or "none"
         raise UserError(f"{label}: {mistakes} (parameters are: {valid})") from None
 

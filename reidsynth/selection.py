@@ -156,12 +156,19 @@ def _check(manifest: Manifest, selection: Selection) -> None:
         unknown = sorted(set(verdicts) - set(VERDICTS))
         if unknown:
             raise UserError(f"verdict {unknown[0]!r} of {table} is not known: it is one of {', '.join(VERDICTS)}")
-    for what, value in (("--identities", selection.identities), ("--captures", selection.captures)):
-        if value is not None and value <= 0:
-            raise UserError(f"{what} is {value:g}: it must be more than 0")
+    _check_draws(selection)
     for name, info in manifest.tables.items():
         if stale_shards(manifest.info, info):
             raise UserError(f"table {name!r} was made from other inputs than those now there: make it again first")
+
+
+def _check_draws(selection: Selection) -> None:
+    for what, value in (("--identities", selection.identities), ("--captures", selection.captures)):
+        if value is not None and value <= 0:
+            raise UserError(f"{what} is {value:g}: it must be more than 0")
+    captures = selection.captures
+    if captures is not None and not (captures < 1 or float(captures).is_integer()):
+        raise UserError(f"--captures is {captures:g}: write a whole number of them, or a share below 1")
 
 
 def chosen_rows(manifest: Manifest, split: str, selection: Selection) -> array[int]:

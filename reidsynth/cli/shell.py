@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -93,8 +94,19 @@ Address = Annotated[
 GpusPerWorker = Annotated[
     float, typer.Option("--gpus-per-worker", min=0, help="GPUs that each worker of a Ray cluster holds; 0.25 is usual.")
 ]
+
+
+def _share(value: float) -> float:
+    if not 0 <= value <= 1:
+        raise UserError(f"--max-failed is {value:g}: it is a share of the rows from 0 to 1, 0.05 for example")
+    return value
+
+
 MaxFailed = Annotated[
-    float, typer.Option("--max-failed", help="Largest share of failed rows in a table; more ends with exit code 2.")
+    float,
+    typer.Option(
+        "--max-failed", callback=_share, help="Largest share of failed rows in a table; more ends with exit code 2."
+    ),
 ]
 AllowEgress = Annotated[
     bool, typer.Option("--allow-egress", help="Let images leave this machine, where the data set's terms permit it.")
@@ -181,9 +193,10 @@ def _too_many(manifest: Manifest, name: str, verdicts: Mapping[str, int], max_fa
     bad, present = verdicts["fail"] + verdicts["error"], sum(verdicts.values()) - verdicts["absent"]
     if bad <= max_failed * present:
         return ""
-    reasons = "; ".join(f"{reason}: {rows}" for reason, rows in manifest.tables[name].reasons.items())
+    first, reasons = _failed(manifest, name)
+    told = "; ".join(f"{reason}: {rows}" for reason, rows in sorted(reasons.items()))
     return (
-        f"{bad} of {present} rows of {name!r} failed ({reasons}; the first is {_first_failed(manifest, name)!r}), more "
+        f"{bad} of {present} rows of {name!r} failed ({told}; the first is {first!r}), more "
         f"than --max-failed {max_failed:g} allows: mend or remove them and run again, or allow more"
     )
 
@@ -199,13 +212,17 @@ def _stopped_by_cost(manifest: Manifest) -> list[str]:
     ]
 
 
-def _first_failed(manifest: Manifest, name: str) -> str:
+def _failed(manifest: Manifest, name: str) -> tuple[str, Counter[str]]:
+    """The first failed row of a table, and why rows of it failed; those that are absent have reasons, too."""
+    first, reasons = "", Counter[str]()
     for split in manifest.splits:
-        columns = manifest.table(name, split).columns(["sample_id", "verdict"]).to_pydict()
-        for sample_id, verdict in zip(columns["sample_id"], columns["verdict"], strict=True):
+        columns = manifest.table(name, split).columns(["sample_id", "verdict", "reason"]).to_pydict()
+        rows = zip(columns["sample_id"], columns["verdict"], columns["reason"], strict=True)
+        for sample_id, verdict, reason in rows:
             if verdict in ("fail", "error"):
-                return str(sample_id)
-    return ""
+                first = first or str(sample_id)
+                reasons[reason] += 1
+    return first, reasons
 
 
 def _summary(manifest: Manifest, counts: Mapping[str, Mapping[str, int]]) -> str:

@@ -48,6 +48,11 @@ def test_too_many_failures_end_with_code_2(call, recipe, tmp_path):
     result = call("build", recipe(), "--out", tmp_path / "m", "--workers", 1, "--max-failed", 0.05, code=2)
     assert "2 of 24 rows of 'rgb' failed (damaged image" in result.output
     assert "more than --max-failed 0.05 allows" in result.output
+    told = call("build-sketch", tmp_path / "m", "--method", "outline", "--workers", 1, code=2).stderr
+    # the two rows without a photograph are absent: their reason is none of those why rows failed
+    assert (
+        "22 of 22 rows of 'sketch-outline' failed (nothing to draw: 2; sketch is evenly filled: 20; the first" in told
+    )
 
 
 def test_json_summary(call, recipe, tmp_path):
@@ -101,6 +106,8 @@ def test_validate_ends_with_code_1(call, tmp_path):
         (["demo", "--out", "x", "--set", "train"], "--set 'train' is not valid"),
         (["demo", "--out", "x", "--workers", "0"], "--workers is 0"),
         (["caption", "m", "--limit", "5"], "--limit counts what a service is asked, and --method template asks none"),
+        (["build-ir", "m", "--max-failed", "-1"], "--max-failed is -1: it is a share of the rows from 0 to 1"),
+        (["build-ir", "m", "--max-failed", "nan"], "--max-failed is nan"),
         (["caption", "m", "--max-cost", "5"], "--max-cost counts what a service is asked"),
     ],
 )

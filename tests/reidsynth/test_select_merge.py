@@ -155,6 +155,8 @@ def test_distractors_are_nobody(run, tmp_path):
         (["--verdict", "rgb=good"], "verdict 'good' of rgb is not known: it is one of pass, fail, absent, error"),
         (["--verdict", "rgb"], "write TABLE=VERDICT"),
         (["--identities", "0"], "--identities is 0: it must be more than 0"),
+        (["--captures", "1.5"], "--captures is 1.5: write a whole number of them, or a share below 1"),
+        (["--captures", "nan"], "--captures is nan: write a whole number of them"),
         (["--pids", "1,x"], "--pids holds 'x', which is no whole number"),
     ],
 )

@@ -92,6 +92,10 @@ def test_all_parameter_mistakes_at_once():
         build_step("build-sketch", "lineart-standard", {"sigma": -1, "background": "blur", "ink": 3})
     for part in ("'sigma'", "-1", "'background'", "'blur'", "unknown parameter 'ink'", "parameters are: background"):
         assert part in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        build_step("caption", "openai", {"model": "m", "styles": ["short"]})
+    assert "'styles.0'" in str(caught.value)
+    assert "'styles':" not in str(caught.value)  # nothing is wrong with it but what it holds
 
 
 @pytest.mark.parametrize(
