@@ -6,8 +6,9 @@ whatever else the manifest holds.
 
 from __future__ import annotations
 
+import re
 from array import array
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from reidsynth.assembly import Piece, assemble
@@ -182,6 +183,7 @@ def chosen_rows(manifest: Manifest, split: str, selection: Selection) -> array[i
     Raises:
         UserError: for a condition that can't be read.
     """
+    selection = replace(selection, where=_with_quoted_names(selection.where, manifest))
     numbers, ids = array("q"), []
     people: list[str | None] = []  # None for distractors, who are nobody
     for start, frame in _frames(manifest, split, selection):
@@ -206,6 +208,21 @@ def chosen_rows(manifest: Manifest, split: str, selection: Selection) -> array[i
         order = sorted(range(len(numbers)), key=lambda i: sample_seed(selection.seed, ids[i], "select"))
         numbers = array("q", sorted(numbers[i] for i in order[: max(1, round(count))]))
     return numbers
+
+
+def _with_quoted_names(where: str, manifest: Manifest) -> str:
+    """The condition with columns of tables between backticks, as pandas wants names with dots and hyphens.
+
+    Raises:
+        UserError: it speaks of a table that is not there.
+    """
+    for spoken in re.finditer(r"`([^`]+)\.\w+`", where):
+        if spoken[1] not in manifest.tables:
+            there = ", ".join(sorted(manifest.tables))
+            raise UserError(f"{manifest.path} has no table {spoken[1]!r}, which --where names: it holds {there}")
+    names = "|".join(re.escape(name) for name in sorted(manifest.tables, key=len, reverse=True))
+    apart = rf"""('[^']*'|"[^"]*"|`[^`]*`)|(?<![\w.-])({names})\.(\w+)"""  # what is quoted stays as it is
+    return re.sub(apart, lambda found: found[1] or f"`{found[2]}.{found[3]}`", where) if names else where
 
 
 def _frames(manifest: Manifest, split: str, selection: Selection) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -244,8 +261,9 @@ def _filtered(frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
         kept = frame.query(selection.where, engine="python")
     except Exception as error:
         valid = ", ".join(f"`{name}`" if not name.isidentifier() else name for name in frame.columns)
+        told = re.sub(r"'BACKTICK_QUOTED_STRING_\w+'", "between backticks", str(error))  # how pandas calls such names
         raise UserError(
-            f"--where {selection.where!r} can't be read ({error}): write a condition like \"camid == 2 and role == "
+            f"--where {selection.where!r} can't be read ({told}): write a condition like \"camid == 2 and role == "
             f"'query'\"; columns are {valid}, and of every table `TABLE.verdict`, `TABLE.draw`, `TABLE.SCORE`"
         ) from error
     return kept

@@ -18,6 +18,7 @@ Name = Annotated[str, typer.Option("--name", help="Name of the new manifest.")]
 
 @app.command(
     epilog="Example: reidsynth select data/tri --where \"role == 'train' and camid != 3\" --out data/part\n\n"
+    'Example: reidsynth select data/tri --where "mask-grabcut.area > 0.2" --out data/large\n\n'
     "Example: reidsynth select data/tri --verdict mask-grabcut=pass --identities 100 --seed 1 --out data/small"
 )
 def select(  # noqa: PLR0913 - one argument for each option

@@ -117,6 +117,9 @@ def test_by_verdict_and_by_score(noise, run, tmp_path):
     assert set(part.tables["rgb"].counts["train"]) == {"pass"}
     scored = select(whole, Selection(where="`ir-inverse.std` > 0 and `rgb.verdict` == 'pass'"), tmp_path / "t")
     assert len(ids(scored)) == len([i for i in range(30) if i % 7 != 6])
+    bare = select(whole, Selection(where="ir-inverse.std > 0 and rgb.verdict == 'pass'"), tmp_path / "u")
+    assert ids(bare) == ids(scored)
+    assert ids(select(whole, Selection(where="rgb.verdict != 'rgb.verdict'"), tmp_path / "v")) == ids(whole)
 
 
 def test_draws_of_people_and_captures_are_seeded_and_nested(noise, run, tmp_path):
@@ -150,6 +153,8 @@ def test_distractors_are_nobody(run, tmp_path):
         (["--where", "camera == 2"], "columns are sample_id, dataset, pid, camid"),
         (["--where", "camid =="], "--where 'camid ==' can't be read"),
         (["--where", "camid == 9"], "no row of"),
+        (["--where", "rgb.no > 1"], "can't be read (name between backticks is not defined): write a condition like"),
+        (["--where", "`mask-no.area` > 1"], "has no table 'mask-no', which --where names: it holds mask, rgb, text"),
         (["--split", "val"], "has no split 'val': it holds train, test"),
         (["--table", "sketch"], "has no table 'sketch': it holds"),
         (["--verdict", "rgb=good"], "verdict 'good' of rgb is not known: it is one of pass, fail, absent, error"),
