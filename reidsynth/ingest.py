@@ -16,7 +16,7 @@ from reidsynth.ahead import Ahead, leading, read_and_make
 from reidsynth.engines import LocalEngine
 from reidsynth.errors import UserError
 from reidsynth.jobs import ROWS_PER_BLOCK, Job, Run, commit, execute, shard_file, shard_infos, stale_shards, table_info
-from reidsynth.linking import refuse_foreign
+from reidsynth.linking import mark, refuse_foreign
 from reidsynth.manifest import (
     MANIFEST_FILE,
     Manifest,
@@ -132,6 +132,7 @@ def ingest(
     lists = protocol_of(source)  # before the first row: a bad list is told at once
     schemas = {"captures": described(CAPTURES)} | {spec.name: table_schema(spec) for spec in specs}
     with locked(out):
+        mark(out)
         if any(not job.done(out) for job in jobs):
             (out / MANIFEST_FILE).unlink(missing_ok=True)  # its checksums would no longer be those on disk
         # A drawn world is drawn by the workers; files are read where they are, which workers elsewhere can't see.

@@ -37,6 +37,16 @@ def refuse_foreign(out: Path) -> None:
         raise UserError(f"{out} holds other files ({sorted(there)[0]!r}): choose an empty or a new folder")
 
 
+def mark(out: Path) -> None:
+    """Make an empty folder one that `refuse_foreign` takes for a manifest that was begun, however soon it is killed.
+
+    Raises:
+        UserError: when the folder may not be written.
+    """
+    with disk_errors(out):
+        (out / "captures").mkdir(exist_ok=True)
+
+
 def link(source: Path, target: Path) -> None:
     """Let `target` name the content of `source`; a copy where the disk has no links between the two places.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reidsynth import protocol
 from reidsynth.errors import UserError
 from reidsynth.hub.remote import Remote
 from reidsynth.jobs import commit
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from huggingface_hub import HfApi
+
+_BEGUN = (".cache", "captures", protocol.FOLDER, *(Path(name).parts[0] for name in GENERATED))
+"""What an interrupted pull may have left, besides tables."""
 
 
 def fetch(
@@ -41,7 +45,7 @@ def fetch(
     if unknown:
         raise UserError(f"{remote.name} has no table {unknown[0]!r}: it holds {', '.join(sorted(info.tables))}")
     names = ("captures", *(info.tables if tables is None else tables))
-    wanted = [*GENERATED, "protocol/*", *(f"{name}/*" for name in names)]
+    wanted = [*GENERATED, f"{protocol.FOLDER}/*", *(f"{name}/*" for name in names)]
     place = {} if folder is None else {"local_dir": folder}
     path = remote.ask(remote.api.snapshot_download, revision=remote.revision, allow_patterns=wanted, **place)
     return Path(path)
@@ -66,7 +70,7 @@ def pull(repository: str, out: Path, *, tables: Sequence[str] | None = None, api
     if (out / MANIFEST_FILE).is_file():
         if identity_of(read_info(out)) != identity_of(info):
             raise UserError(f"{out} holds other captures than {repository}: choose another folder")
-    elif out.is_dir() and {path.name for path in out.iterdir()} - {".cache", "captures", "README.md", *info.tables}:
+    elif out.is_dir() and {path.name for path in out.iterdir()} - {*_BEGUN, *info.tables}:
         raise UserError(f"{out} holds other files: choose an empty or a new folder")
     with locked(out):
         if (out / MANIFEST_FILE).is_file() and read_info(out) != info:

@@ -328,6 +328,19 @@ def test_a_file_that_arrives_damaged_is_fetched_again(hub, noisy, tmp_path):
     assert ours.pull(NAME, tmp_path / "p").tables["ir-inverse"].counts["train"] == {"absent": 1, "pass": 11}
 
 
+def test_a_pull_interrupted_at_any_file_goes_on(hub, noisy, tmp_path):
+    push(noisy)
+    for file in [path for path in hub.repos[NAME].files if path not in ("manifest.json", ".gitattributes")]:
+        out = tmp_path / file.replace("/", "-")
+        (out / file).parent.mkdir(parents=True)
+        (out / file).write_bytes(hub.repos[NAME].files[file])
+        assert ours.pull(NAME, out).tables.keys() == {"ir-inverse"}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds other files"):
+        ours.pull(NAME, tmp_path / "mine")
+
+
 def test_open_manifest_takes_a_repository(hub, noisy, tmp_path, monkeypatch):
     push(noisy)
     monkeypatch.chdir(tmp_path)

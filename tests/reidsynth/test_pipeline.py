@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from contextlib import contextmanager
 
 import pytest
 from manifest_files import tree
@@ -128,6 +129,26 @@ def test_disk_full_in_the_middle_of_a_shard_leaves_nothing_half_written(out, run
         run_step(out, "build-ir", "inverse", {}, run=run)
     assert tree(out) == before
     monkeypatch.undo()
+
+
+def test_a_run_killed_while_it_opens_its_first_files_goes_on(noise, run, tmp_path, monkeypatch):
+    opened = []
+
+    @contextmanager
+    def killed(path, *_, **__):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(f"{storage.TEMPORARY}1-{path.name}").write_bytes(b"half")
+        opened.append(path.parent.name)
+        raise SystemExit
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reidsynth.jobs.shard_writer", killed)
+        with pytest.raises(SystemExit):
+            ingest(tmp_path / "m", "noise", {"rows": 12}, run=run)
+    assert opened == ["text"]  # of which alone nobody knows that it is a table
+    ingest(tmp_path / "m", "noise", {"rows": 12}, run=run)
+    assert validate(tmp_path / "m") == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
