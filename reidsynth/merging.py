@@ -122,9 +122,12 @@ def _tables(manifests: Sequence[Manifest], wanted: Sequence[str] | None) -> dict
                 continue
             other = found.setdefault(name, (part, table))
             if (other[1].spec, other[1].step) != (table.spec, table.step):
+                mine, theirs = _kind(table), _kind(other[1])
+                if mine == theirs:
+                    mine, theirs = f"{mine} {_beside(table)}", f"{theirs} {_beside(other[1])}"
                 raise UserError(
-                    f"table {name!r} is {_kind(table)} in {part.path} and {_kind(other[1])} in {other[0].path}: one "
-                    "table can't hold both; make it again in one of them, or leave it out (--table names those to keep)"
+                    f"table {name!r} is {mine} in {part.path} and {theirs} in {other[0].path}: one table can't hold "
+                    "both; make it again in one of them, or leave it out (--table names those to keep)"
                 )
     unknown = sorted(set(wanted or ()) - set(found))
     if unknown:
@@ -139,6 +142,16 @@ def _kind(table: TableInfo) -> str:
         return f"{table.origin}{spectrum}"
     told = ", ".join(f"{name}={value}" for name, value in table.step.parameters.items())
     return f"{table.step.name} {table.step.method} version {table.step.version}{spectrum} ({told})"
+
+
+def _beside(table: TableInfo) -> str:
+    """What else decides a table: what judged it, its weights, what it was made from."""
+    step = table.step
+    assert step is not None  # tables without a step differ in their kind
+    told = [f"judged by gates version {step.gate}"]
+    told += [f"{name} {limit}" for name, limit in step.gates.items()]
+    told += [f"weights {file} {digest[:12]}" for file, digest in step.weights.items()]
+    return ", ".join([*told, f"from {' and '.join(step.inputs)}"])
 
 
 def _withheld(manifests: Sequence[Manifest], kept: dict[str, TableInfo]) -> dict[str, TableInfo]:

@@ -275,6 +275,15 @@ def test_tables_of_one_name_made_in_two_ways_are_refused(other, run, tmp_path):
         merge([first, second], tmp_path / "d", tables=["mask-grabcut"])
 
 
+def test_tables_that_differ_in_their_gates_alone_are_told_apart(other, run, tmp_path, monkeypatch):
+    new = made(tmp_path / "b", run, source="other")
+    monkeypatch.setattr("reidsynth.gates.VERSION", 2)
+    with pytest.raises(UserError) as caught:
+        merge([made(tmp_path / "a", run), new], tmp_path / "c")
+    for version in (2, new.tables["ir-inverse"].step.gate):
+        assert f"judged by gates version {version}, from rgb in" in str(caught.value)
+
+
 def test_select_and_merge_again_change_nothing(noise, run, tmp_path):
     whole = made(tmp_path / "m", run)
     first = select(whole, Selection(identities=5), tmp_path / "s")
