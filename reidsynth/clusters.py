@@ -190,6 +190,7 @@ class RayEngine:
         }
         if self.address == "local":
             self._start(about)
+            self._room()  # which no node will ever add to: nobody waits for it
         else:
             package = str(Path(reidsynth.__file__).parent)  # workers run this code, whatever release lies there
             try:
@@ -228,6 +229,8 @@ class RayEngine:
             room += workers
         if not room:
             wanted = f"a CPU and {self.gpus:g} GPU" if self.gpus else "a CPU"
+            if self.address == "local":
+                raise UserError(f"this machine has not {wanted} for a worker: choose another --gpus-per-worker")
             raise UserError(
                 f"no node of the cluster at {self.address!r} has {wanted} for a worker: look at `ray status`, or "
                 "choose another --gpus-per-worker"

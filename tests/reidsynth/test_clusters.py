@@ -143,6 +143,20 @@ def test_a_host_that_cannot_be_is_one_sentence(address):
         check_address(address)
 
 
+def test_a_share_of_a_gpu_on_a_machine_without_is_refused_at_once(monkeypatch):
+    """Also where the number of workers is given: a cluster of one machine gets no GPU by waiting."""
+    import ray
+
+    monkeypatch.setattr(RayEngine, "_start", lambda *_: None)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    said = r"this machine has not a CPU and 0\.5 GPU for a worker: choose another --gpus-per-worker"
+    for workers in (2, None):
+        with RayEngine(workers, gpus_per_worker=0.5) as engine, pytest.raises(UserError, match=said):
+            list(engine.imap(abs, range(3)))
+
+
 def test_options_that_cannot_be(tmp_path, monkeypatch):
     for arguments, told in (
         (("--address", "127.0.0.1:6379"), "--address mean a Ray cluster: add --engine ray"),
