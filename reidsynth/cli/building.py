@@ -28,6 +28,7 @@ from reidsynth.cli.shell import (
     finish,
     parameters,
     running,
+    unanswered,
 )
 from reidsynth.errors import UserError
 from reidsynth.steps import STEPS
@@ -281,4 +282,5 @@ def build(  # noqa: PLR0913 - one argument for each option
     with running(workers, allowance, engine=engine, address=address, gpus_per_worker=gpus_per_worker) as run:
         manifest = run_build(loaded, out, run=run)
     expected = not about_sources(loaded, settings or [])  # else its sizes are no longer the published ones
-    finish(manifest, max_failed=max_failed, as_json=as_json, unmet=unmet(loaded, manifest) if expected else [])
+    complaints = [*(unmet(loaded, manifest) if expected else []), *unanswered(manifest)]
+    finish(manifest, max_failed=max_failed, as_json=as_json, unmet=complaints)

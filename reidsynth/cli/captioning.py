@@ -23,6 +23,7 @@ from reidsynth.cli.shell import (
     finish,
     parameters,
     running,
+    unanswered,
 )
 from reidsynth.errors import UserError
 from reidsynth.steps import STEPS
@@ -71,7 +72,7 @@ def caption(  # noqa: PLR0913 - one argument for each option
     allowance = Allowance(egress=allow_egress, max_cost=max_cost, limit=limit)
     with running(workers, allowance, engine=engine, address=address, gpus_per_worker=gpus_per_worker) as run:
         made = run_step(manifest, "caption", method, parameters(settings), run=run)
-    finish(made, max_failed=max_failed, as_json=as_json)
+    finish(made, max_failed=max_failed, as_json=as_json, unmet=unanswered(made, method))
 
 
 def _tell(estimate: Estimate, max_cost: float | None, *, as_json: bool) -> None:

@@ -212,6 +212,19 @@ def _stopped_by_cost(manifest: Manifest) -> list[str]:
     ]
 
 
+def unanswered(manifest: Manifest, method: str | None = None) -> list[str]:
+    """One sentence for each table with questions that a service was asked and did not answer; batches are awaited."""
+    found = []
+    for name, table in manifest.tables.items():
+        why = {reason: rows for reason, rows in table.reasons.items() if reason.startswith("not answered: ")}
+        why.pop("not answered: in a batch on its way", None)
+        asked = method is None or (table.step is not None and table.step.method == method)
+        if why and asked:
+            most = max(why, key=lambda reason: why[reason]).partition(": ")[2]
+            found.append(f"{sum(why.values())} rows of {name!r} were not answered ({most}): run the same command again")
+    return found
+
+
 def _failed(manifest: Manifest, name: str) -> tuple[str, Counter[str]]:
     """The first failed row of a table, and why rows of it failed; those that are absent have reasons, too."""
     first, reasons = "", Counter[str]()

@@ -396,6 +396,15 @@ def test_the_command_stops_at_max_cost_with_code_1(manifest, server):
     assert CliRunner().invoke(app, arguments).exit_code == 0
 
 
+def test_the_command_tells_of_questions_that_were_not_answered(manifest, server):
+    """Too few to end the run: as in a first try with --limit 2 of a service that is down."""
+    server.faults.extend([broken] * 500)
+    arguments = ["caption", str(manifest.path), "--method", "openai", "--set", "model=m", "--max-failed", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--set", f"base_url={server.url}", "--limit", "2"])
+    assert result.exit_code == 1
+    assert "2 rows of 'text-openai' were not answered (HTTP 503: overloaded): run the same command" in result.stderr
+
+
 # egress
 
 
