@@ -238,7 +238,7 @@ def _explained(error: Exception, repository: str) -> Exception:
     if response is not None:
         status = response.status_code
         if status in (401, 403):
-            advice = "log in with `hf auth login` or set HF_TOKEN to a token that may write there"
+            advice = "log in with `hf auth login` or set HF_TOKEN to a token that may do this"
         elif status == 404:
             advice = "check the name and the revision, and whether your token may see it"
         else:
