@@ -15,6 +15,7 @@ from reidsynth.errors import UserError
 from reidsynth.expectations import Expectation, differences
 from reidsynth.ingest import ingest
 from reidsynth.manifest import open_manifest
+from reidsynth.overrides import steps_given
 from reidsynth.parts import build_parts, part_folder
 from reidsynth.pipeline import run_steps
 from reidsynth.prerequisites import check_weights, in_recipe
@@ -125,7 +126,7 @@ def load_recipe(path: Path, *, root: Path | Mapping[str, Path] | None = None, ov
         UserError: naming every mistake at once.
     """
     values = _parsed(path)
-    settings, found = _steps_given(values, parse_settings(overrides))
+    settings, found = steps_given(values, parse_settings(overrides))
     found += _given(values, root, settings)
     try:
         recipe = Recipe.model_validate(values)
@@ -136,35 +137,6 @@ def load_recipe(path: Path, *, root: Path | Mapping[str, Path] | None = None, ov
     if found:
         raise _mistakes(path, found)
     return recipe
-
-
-def _steps_given(values: dict[str, Any], settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Enter what the command says about steps; returns what is left for the sources, and mistakes."""
-    entries = [entry for holder in (values, *_dicts(values.get("parts"))) for entry in _dicts(holder.get("steps"))]
-    left, found, given = {}, [], []
-    for key, value in settings.items():
-        step, _, rest = key.partition(".")
-        method, _, parameter = rest.rpartition(".")
-        mine = [entry for entry in entries if parameter and entry.get("step") == step]
-        chosen = [entry for entry in mine if method in ("", entry.get("method"))]
-        if not mine:
-            left[key] = value
-        elif len(chosen) == 1:
-            given.append((chosen[0], parameter, value))
-        else:
-            methods = ", ".join(str(entry.get("method")) for entry in mine)
-            found.append(f"--set {key}: write {step}.METHOD.{parameter} (methods of {step} here: {methods})")
-    for entry, parameter, value in given:
-        if parameter == "method" and value != entry.get("method"):  # the recipe's parameters are of the other method
-            for name in set(entry) - {"step", "method", "gates"}:
-                del entry[name]
-    for entry, parameter, value in given:
-        entry[parameter] = value
-    return left, found
-
-
-def _dicts(values: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - whatever YAML holds
-    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
 
 
 def about_sources(recipe: Recipe, overrides: Sequence[str]) -> bool:

@@ -72,6 +72,19 @@ def test_another_method_does_without_the_parameters_of_the_recipes_own(write):
     assert load_recipe(path, overrides=["build-ir.method=inverse"]).steps[0].parameters["offset"] == 3
 
 
+def test_what_is_expected_of_a_table_is_expected_of_the_one_in_its_place(write):
+    steps = [{"step": "build-ir", "method": "inverse"}, {"step": "build-ir", "method": "gan"}]
+    expect = {"train": {"captures": 20, "rows": {"rgb": 19, "ir-inverse": 17, "ir-gan": 16}}}
+    path = write(steps=steps[:1], expect=expect)
+    assert load_recipe(path, overrides=["build-ir.offset=9"]).expect["train"].rows == expect["train"]["rows"]
+    recipe = load_recipe(path, overrides=["build-ir.method=channel-augmentation"])
+    assert recipe.expect["train"].rows == {"rgb": 19, "ir-ca": 17, "ir-gan": 16}
+    path = write(steps=steps, expect=expect)  # the generator's place is not in the recipe
+    recipe = load_recipe(path, overrides=["build-ir.gan.method=channel-augmentation"])
+    assert recipe.expect["train"].rows == {"rgb": 19, "ir-inverse": 17, "ir-ca": 16}
+    assert recipe.expect["train"].captures == 20
+
+
 def test_three_mistakes_are_named_at_once(write):
     path = write(
         source={"name": "noise", "rows": "many"},
