@@ -240,9 +240,8 @@ def _fitted(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: 
     pen.text(place, text, font=font, fill=colour)
 
 
-def _pieces(word: str, width: int, size: int) -> Iterator[str]:
+def _pieces(word: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Iterator[str]:
     """Cut a word that is wider than a line."""
-    font = _font(size, word)
     while len(word) > 1 and font.getlength(word) > width:
         cut = max(1, int(len(word) * width / font.getlength(word)))
         yield word[:cut]
@@ -253,7 +252,7 @@ def _pieces(word: str, width: int, size: int) -> Iterator[str]:
 def wrapped(text: str, width: int, size: int) -> list[str]:
     """Break a text into lines of at most `width` pixels."""
     font, lines, line = _font(size, text), [], ""
-    for word in (piece for whole in text.split() for piece in _pieces(whole, width, size)):
+    for word in (piece for whole in text.split() for piece in _pieces(whole, width, font)):
         longer = f"{line} {word}".strip()
         if line and font.getlength(longer) > width:
             lines.append(line)
