@@ -16,15 +16,15 @@ Measured on an idle 2-core machine (AMD EPYC, Zen 4), five rounds:
     | plain datasets.map script, two processes | 23.1 | 44.4 | 112.5 |
     | reidsynth, two processes | 20.7 | 39.6 | 126.1 |
 
-So the pipeline takes 1.06 times the CPU time of the operations alone (round by round 1.05 to 1.10), and 0.92 times that
-of the script (0.84 to 0.95; by the clock 0.92, 0.86 to 0.96), with every row checked, scored and resumable. Two runs of
-three rounds just before gave 1.09 (1.05 to 1.12) and 1.07 (1.05 to 1.22, where something else ran in one round), and
-0.89 and 0.86 times the script. What is left are the scores of the gates (.2 ms a crop), writing (.1), the photograph's
-path and checksum (.07). It was 1.14 to 1.16 while columns beside the images were dictionaries in groups of 100 rows
-(larger, and twice as slow to write), every shard was hashed once for each table made from it, and pixels were kept that
-no later step reads; at 1,500 crops it was 1.65 times the script's before steps without a network shared one pass over
-the rows, when each decoded every photograph again, every worker imported controlnet_aux, and PNG files were compressed
-with Pillow's default.
+So the pipeline takes 1.06 times the CPU time of the operations alone (round by round 1.05 to 1.10), and 0.92 times
+that of the script (0.84 to 0.95; by the clock 0.92, 0.86 to 0.96), with every row checked, scored and resumable.
+Three runs of three rounds besides gave 1.09 (1.05 to 1.12), 1.07 (1.05 to 1.22) and 1.07 (1.07 to 1.20), and 0.89,
+0.86 and 0.86 times the script: in two rounds of fourteen the machine was a tenth slower for one of the two. What is
+left are the scores of the gates (.2 ms a crop), writing (.1), the photograph's path and checksum (.07). It was 1.14
+to 1.16 while columns beside the images were dictionaries in groups of 100 rows (larger, and twice as slow to write),
+every shard was hashed once for each table made from it, and pixels were kept that no later step reads; at 1,500 crops
+it was 1.65 times the script's before steps without a network shared one pass over the rows, when each decoded every
+photograph again, every worker imported controlnet_aux, and PNG files were compressed with Pillow's default.
 """
 
 from __future__ import annotations
