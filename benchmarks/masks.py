@@ -9,7 +9,7 @@ network is measured, whose weights are random: a U-Net of 20 million parameters 
 costly as U2-Net. Time is CPU time of one process with one thread, the best of some rounds, both on decoded photographs
 and with the same preparation.
 
-Measured on a 2-core machine (AMD EPYC, Zen 4) while other jobs ran on it. IoU with MediaPipe's selfie segmentation and
+Measured on an idle 2-core machine (AMD EPYC, Zen 4). IoU with MediaPipe's selfie segmentation and
 the mask head of its pose landmarks (lite); `people moved` are the five of the photographs over three other backgrounds:
 
     | selfie.onnx at 320 | images | square | letterbox | narrow, 224 | tighter, 192 | tighter, 160 |
@@ -46,20 +46,20 @@ and a half were chosen on these very crops, which are few. `narrow` is the defau
 
     | network | canvas | rembg.remove ms | ours ms | times | prepare ms | network ms | mask ms |
     |---|---|---|---|---|---|---|---|
-    | light (selfie_rembg.onnx) | 320x320 | 10.0 | 5.6 | 1.80 | 2.1 | 2.9 | 0.1 |
-    | light (selfie.onnx, sizes freed) | 320x320 | 8.5 | 6.0 | 1.43 | 2.1 | 4.0 | 0.3 |
-    | light (selfie.onnx, sizes freed) | 224x320 | 8.5 | 4.7 | 1.80 | 1.3 | 2.9 | 0.3 |
-    | heavy (20 M) | 320x320 | 1502.5 | 1520.2 | 0.99 | 1.4 | 1486.2 | 0.3 |
-    | heavy (20 M) | 224x320 | 1502.5 | 1043.5 | 1.44 | 1.3 | 1046.6 | 0.4 |
+    | light (selfie_rembg.onnx) | 320x320 | 7.1 | 4.7 | 1.51 | 1.4 | 3.0 | 0.1 |
+    | light (selfie.onnx, sizes freed) | 320x320 | 8.4 | 6.0 | 1.41 | 1.4 | 4.1 | 0.3 |
+    | light (selfie.onnx, sizes freed) | 224x320 | 8.4 | 4.6 | 1.83 | 1.2 | 2.9 | 0.3 |
+    | heavy (20 M) | 320x320 | 1483.4 | 1474.0 | 1.01 | 1.4 | 1469.7 | 0.3 |
+    | heavy (20 M) | 224x320 | 1483.4 | 1027.2 | 1.44 | 1.3 | 1030.1 | 0.3 |
 
 The photographs are drawn people of 256x128, and every model takes one a run, as rembg's own do. A light network leaves
 half of the time to the work around it, which is what gets cheaper; runs under other loads gave 1.4 to 1.8 times. A
 heavy one is the time, so only fewer pixels help. selfie_rembg.onnx averages over maps of frozen size and keeps its
 square.
 
-On all cores by the clock, the heavy network, in the quietest of four runs: rembg.remove with one session on two cores
-0.486 images/s, one worker on each core 0.717, 1.48 times. The others gave 1.80 to 2.30, since other jobs hold up two
-threads of one session more than two workers.
+On all cores by the clock, the heavy network: rembg.remove with one session on two cores 1.306 images/s, one worker on
+each core 1.909, 1.46 times (1.48 in another run); 1.5 to 2.3 while other jobs ran, since they hold up two threads of
+one session more than two workers.
 """
 
 from __future__ import annotations

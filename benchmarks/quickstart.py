@@ -6,9 +6,9 @@ and, on the first seed's world, a training whose queries meet anybody's photogra
 frozen encoder knows, and in 150 steps it does not forget all of it. Takes about four minutes a seed on two cores.
 Nothing was chosen on these seeds: choices were made on worlds 101 to 103.
 
-Measured on a 2-core machine without other load, seed 0: draw the world and synthesise its missing modalities 53 s;
-train FlexiReID on it 158 s; evaluate seven query modes 32 s; search, rank lists, curves 31 s; in all 274 s (once, on
-another day, 193 s).
+Measured on a 2-core machine without other load, seed 0: draw the world and synthesise its missing modalities 38 s;
+train FlexiReID on it 112 s; evaluate seven query modes 24 s; search, rank lists, curves 32 s; in all 206 s (on other
+days 193 and 274 s, with the same table).
 
     | rank 1, percent | T->R | S->R | I->R | T+S->R | T+I->R | S+I->R | T+S+I->R | R->R | mean of seven |
     |---|---|---|---|---|---|---|---|---|---|
