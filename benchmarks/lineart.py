@@ -7,13 +7,13 @@ Weights are random: they change neither the cost nor the agreement. On the CPU, 
 thread; the best of some rounds is printed. "Native call" is the detector's network on one photograph of 256x128 in
 float32, "default call" the detector as it comes, which draws at 1024x512.
 
-Measured on a 2-core machine (AMD EPYC, Zen 4, with bfloat16) while other jobs ran on it; native call 286 ms, default
-call 6,041 ms:
+Measured on an idle 2-core machine (AMD EPYC, Zen 4, with bfloat16); native call 280 ms, default call 5,920 ms (.86 and
+.44 of the native call in a run while other jobs ran):
 
     | step | ms | of the native call | default call / step | batch = single | levels from float32: mean, most |
     |---|---|---|---|---|---|
-    | float32 | 246 | 0.86 | 25 | True | 0.25, 0.5 |
-    | bfloat16 | 125 | 0.44 | 48 | True | 0.43, 2.5 |
+    | float32 | 252 | 0.90 | 23 | True | 0.25, 0.5 |
+    | bfloat16 | 131 | 0.47 | 45 | True | 0.43, 2.5 |
 
 The library's convolutions are near the core's peak in float32, so only bfloat16 halves the cost there; what float32
 gains is the last layer. The .25 levels are the rounding to 8 bits. On the CPU, batches of several photographs of that
