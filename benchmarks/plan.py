@@ -3,19 +3,19 @@
 The recipe is `manifests/demo.yaml` with fewer people. Plan and build each run in a fresh process with one worker, and
 both are measured in CPU seconds, so that others on the machine don't count.
 
-Measured on a machine with 2 cores that others used as well:
+Measured on an idle machine with 2 cores:
 
 | 1400 rows, probe of 64 | planned, CPU s | built, CPU s | off by |
 |---|---|---|---|
-| ingest demo | 19.9 | 19.7 | +1 % |
-| remove-background grabcut | 8.5 | 8.6 | -2 % |
-| build-sketch lineart-standard | 2.3 | 2.8 | -15 % |
-| build-ir channel-augmentation | 1.1 | 1.5 | -27 % |
-| caption template | 1.3 | 1.8 | -29 % |
-| all, one by one | 33.1 | 34.4 | -4 % |
-| all, as `reidsynth build` | 33.1 | 32.3 | +3 % |
+| ingest demo | 20.7 | 18.0 | +15 % |
+| remove-background grabcut | 10.0 | 10.3 | -2 % |
+| build-sketch lineart-standard | 1.8 | 2.0 | -8 % |
+| build-ir channel-augmentation | 0.5 | 0.7 | -26 % |
+| caption template | 1.0 | 1.3 | -22 % |
+| all, one by one | 34.1 | 32.2 | +6 % |
+| all, as `reidsynth build` | 34.1 | 32.7 | +4 % |
 
-The plan itself took 2.3 CPU s. What the short steps lack is the end of each, 0.4 to 0.5 s here whatever they do:
+The plan itself took 2.5 CPU s. What the short steps lack is the end of each, 0.2 to 0.3 s here whatever they do:
 counting verdicts, checksums, the card and the preview of 256 rows. A build does that once for steps that share a pass.
 Before the first row was read twice, to tell what libraries take to load from what a row takes, the first line was off
 by +65 % and the whole by +26 %.

@@ -7,7 +7,7 @@ Time is CPU time of one process with one thread, on decoded pixels (no files); t
 Captions are written from attributes here. The plain GrabCut of the comparison starts from a rectangle inset by 6 % and
 runs five iterations, at the photograph's size. Methods that need weights are left out.
 
-Measured on a 2-core machine (AMD EPYC, Zen 4) while other jobs ran on it; DIR holds three generated people over three
+Measured on an idle 2-core machine (AMD EPYC, Zen 4); DIR holds three generated people over three
 backgrounds (canvascomputing/human-segmentation, commit 4a72112), half figures and a group among them, and five people
 in two COCO photographs. In version 1 of the step GrabCut decided alone, at up to 8,192 pixels; it reached 84, 89 and 93
 images/s. Now it votes, at 3,072. How much its vote counts was chosen on these very crops, which are few: the gain of a
@@ -15,19 +15,19 @@ hundredth is no promise for others, the time is. One of the four sets lost .014,
 
     | step | 128x64 images/s | 256x128 images/s | 384x128 images/s |
     |---|---|---|---|
-    | remove-background --method grabcut | 212 | 216 | 206 |
-    | build-sketch --method lineart-standard | 446 | 428 | 293 |
-    | build-ir --method channel-augmentation | 62,206 | 42,860 | 34,636 |
-    | caption --method template | 16,199 | 17,197 | 16,750 |
+    | remove-background --method grabcut | 221 | 224 | 214 |
+    | build-sketch --method lineart-standard | 1,331 | 1,079 | 727 |
+    | build-ir --method channel-augmentation | 62,780 | 42,360 | 34,005 |
+    | caption --method template | 15,451 | 15,668 | 15,571 |
 
     | masks | images | rectangle: IoU | ms | GrabCut decides: IoU | ms | GrabCut votes: IoU | ms |
     |---|---|---|---|---|---|---|---|
-    | drawn people 128x64 | 64 | 0.702 | 24.6 | 0.804 | 9.2 | 0.794 | 5.0 |
-    | drawn people 256x128 | 64 | 0.776 | 108.4 | 0.807 | 8.9 | 0.807 | 5.2 |
-    | composites, 5% margin | 9 | 0.707 | 681.5 | 0.720 | 12.1 | 0.723 | 6.3 |
-    | photographs, 5% margin | 5 | 0.593 | 81.0 | 0.676 | 10.7 | 0.662 | 5.9 |
-    | composites, 12% margin | 9 | 0.725 | 669.1 | 0.709 | 9.9 | 0.732 | 5.5 |
-    | photographs, 12% margin | 5 | 0.620 | 99.1 | 0.651 | 11.3 | 0.684 | 5.7 |
+    | drawn people 128x64 | 64 | 0.702 | 23.3 | 0.804 | 8.9 | 0.794 | 4.9 |
+    | drawn people 256x128 | 64 | 0.776 | 105.6 | 0.807 | 8.4 | 0.807 | 4.8 |
+    | composites, 5% margin | 9 | 0.707 | 623.6 | 0.720 | 10.7 | 0.723 | 5.8 |
+    | photographs, 5% margin | 5 | 0.593 | 76.4 | 0.676 | 10.3 | 0.662 | 5.6 |
+    | composites, 12% margin | 9 | 0.725 | 623.1 | 0.709 | 9.8 | 0.732 | 5.6 |
+    | photographs, 12% margin | 5 | 0.620 | 96.8 | 0.651 | 10.3 | 0.684 | 5.5 |
 """
 
 from __future__ import annotations
