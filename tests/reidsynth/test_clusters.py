@@ -75,7 +75,9 @@ def test_results_come_in_order_with_bounded_look_ahead(engine):
 
 def test_what_a_worker_loaded_stays_loaded(engine):
     first = set()
+    deadline = time.monotonic() + 120
     while len(first) < 2:  # one may still be starting, or starting again after another test
+        assert time.monotonic() < deadline, "the second worker never took a block"
         first |= set(engine.imap(cluster_blocks.where, range(12)))
     assert len(first) == 2
     assert set(engine.imap(cluster_blocks.where, range(12))) <= first
